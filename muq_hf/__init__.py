@@ -1,0 +1,31 @@
+"""MuQ and MuQ-MuLan for Hugging Face transformers: music → features, tokens, tags, search.
+
+Importing the package registers the models with transformers' Auto classes and pipelines as soon as transformers itself is there;
+the classes below are imported on first use.
+"""
+
+from importlib import import_module
+
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "configuration_muq": ("MelRVQConfig", "MuQConfig"),
+    "feature_extraction_muq": ("MuQFeatureExtractor",),
+    "modeling_muq": ("MelRVQModel", "MuQForPreTraining", "MuQModel"),
+    "classification_muq": ("MuQForAudioFrameClassification", "MuQForSequenceClassification"),
+    "pipeline_muq": ("MuQFeatureExtractionPipeline",),
+}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str):
+    if name in _MODULE_OF:
+        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,66 @@
+"""The 2-D convolution front end: log-mel at 100 Hz → encoder frames at 25 Hz (arXiv 2501.01108, section 3.1)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .spectrogram_muq import zero_padding
+
+
+def halve(length):
+    """Length after one block of stride 2: ⌈length / 2⌉. An int, a tensor, or None where nothing is padded."""
+    return None if length is None else (length + 1) // 2
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of the one convolution that equals `norm(conv(x))` in evaluation, computed in float32."""
+    scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
+    weight = conv.weight.float() * scale.view(-1, 1, 1, 1)
+    bias = (conv.bias.float() - norm.running_mean.float()) * scale + norm.bias.float()
+    return weight.to(conv.weight.dtype), bias.to(conv.weight.dtype)
+
+
+class ConvBlock(nn.Module):
+    """Residual block of stride 2×2. Padding is kept at zero before every convolution, as if each item came alone."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.conv3 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.norm3 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x, lengths=None):
+        """x: [B, C, M, T]; lengths: [B] frames after this block, or None → [B, C', M / 2, ⌈T / 2⌉]."""
+        inner = zero_padding(F.relu(self._normed(self.conv1, self.norm1, x)), lengths)
+        branch = self._normed(self.conv2, self.norm2, inner)
+        shortcut = self._normed(self.conv3, self.norm3, x)
+        return zero_padding(F.relu(branch + shortcut), lengths)
+
+    def _normed(self, conv, norm, x):
+        if norm.training or torch.is_grad_enabled():
+            return norm(conv(x))
+        weight, bias = fold_batch_norm(conv, norm)
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding)
+
+
+class ConvFrontEnd(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        C = config.conv_channels
+        self.blocks = nn.ModuleList([ConvBlock(1, C), ConvBlock(C, C)])
+        self.projection = nn.Linear(C * config.num_mel_bins // 4, config.hidden_size)
+
+    def num_frames(self, num_mel_frames):
+        """Encoder frames of so many mel frames (an int or a tensor of them)."""
+        return halve(halve(num_mel_frames))
+
+    def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """mel: [B, M, T]; lengths: [B] mel frames, or None → [B, T', D]."""
+        x = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            lengths = halve(lengths)
+            x = block(x, lengths)
+        return self.projection(x.permute(0, 3, 1, 2).flatten(2))  # channel-major, then mel band

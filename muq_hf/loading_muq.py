@@ -1,0 +1,69 @@
+"""`from_pretrained` that also reads the published checkpoint format, and never leaves part of the encoder random."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedConfig
+from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
+
+from .published_muq import convert_state_dict, is_published_config
+
+
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+class LoadingMixin:
+    """Goes before `PreTrainedModel` in the bases.
+
+    The library's own checkpoint-conversion mapping is not used: it is applied backwards on every save, which would write
+    the published layout, weight norms included, again.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info=False, **kwargs):
+        """As in transformers; besides, the id or folder of a published MuQ is converted in memory.
+
+        Raises ValueError for a checkpoint that lacks tensors of the encoder or has tensors nobody knows, OSError for a file
+        that is no complete safetensors file. Both name the file and the tensor.
+        """
+        source, where = pretrained_model_name_or_path, pretrained_model_name_or_path
+        if source is not None and kwargs.get("state_dict") is None:
+            hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+            config_dict, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
+            if is_published_config(config_dict):
+                where = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments)
+                kwargs["config"] = cls._published_config(source, hub_arguments, kwargs)
+                kwargs["state_dict"] = convert_state_dict(read_safetensors(where))
+                source = None
+        try:
+            model, info = super().from_pretrained(source, *model_args, output_loading_info=True, **kwargs)
+        except SafetensorError as error:
+            raise OSError(f"a weights file of {where} is damaged or incomplete ({error}); copy or download it again.") from None
+        missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
+        if missing:
+            raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _must_be_loaded(cls, key: str) -> bool:
+        """Heads may start fresh; the encoder and the tokenizer may not."""
+        is_base_model = not hasattr(cls, "_new_parts")
+        return is_base_model or not key.startswith(cls._new_parts)
+
+    @classmethod
+    def _published_config(cls, source, hub_arguments, kwargs) -> PreTrainedConfig:
+        """The converted configuration with the fields that the caller sets by name (`num_labels=…`), taken out of `kwargs`."""
+        config = kwargs.pop("config", None) or cls.config_class.from_pretrained(source, **hub_arguments)
+        config._name_or_path = str(source)
+        for name in [name for name in kwargs if hasattr(config, name) and name not in ("dtype", "attn_implementation")]:
+            setattr(config, name, kwargs.pop(name))
+        return config
+
+
+def read_safetensors(path: str | Path) -> dict:
+    """All tensors of a file. Raises OSError that names the file if it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise OSError(f"{path} is damaged or incomplete ({error}); copy or download it again.") from None

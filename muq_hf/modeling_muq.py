@@ -1,0 +1,374 @@
+"""MuQ: music → frames, tokens, classes (arXiv 2501.01108)."""
+
+import math
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_muq import FRONT_END_STRIDE, MelRVQConfig, MuQConfig
+from .conformer_muq import ConformerEncoder
+from .front_end_muq import ConvFrontEnd
+from .loading_muq import LoadingMixin
+from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
+from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames, unfold_frames
+from .spectrogram_muq import LogMelSpectrogram
+
+
+@dataclass
+class MuQModelOutput(ModelOutput):
+    """Output of [`MuQModel`].
+
+    last_hidden_state: [B, T, D] after the final layer norm; None if the layers asked for end before the last.
+    hidden_states: num_hidden_layers + 1 entries of [B, T, D]; None where not asked for. The last equals last_hidden_state.
+    attentions: num_hidden_layers entries of [B, H, T, T].
+    attention_mask: [B, T] int64, 1 where a frame is music.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    attention_mask: torch.LongTensor | None = None
+
+
+@dataclass
+class MuQForPreTrainingOutput(ModelOutput):
+    """Output of [`MuQForPreTraining`].
+
+    loss: mean cross-entropy over masked tokens and codebooks; logits: [B, N, K, V]; accuracy: [K] share of masked tokens
+    guessed right; num_masked_tokens: how many tokens the mean is over; labels: [B, N, K] the targets; token_mask: [B, N].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    accuracy: torch.FloatTensor | None = None
+    num_masked_tokens: torch.LongTensor | None = None
+    labels: torch.LongTensor | None = None
+    token_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
+
+
+@dataclass
+class MelRVQOutput(ModelOutput):
+    """Output of [`MelRVQModel`]: loss and its three parts; codes [B, N, K]; quantized [B, N, D]."""
+
+    loss: torch.FloatTensor | None = None
+    commitment_loss: torch.FloatTensor | None = None
+    codebook_loss: torch.FloatTensor | None = None
+    reconstruction_loss: torch.FloatTensor | None = None
+    codes: torch.LongTensor | None = None
+    quantized: torch.FloatTensor | None = None
+
+
+@contextmanager
+def _frozen_batch_statistics(model: nn.Module):
+    """While activations are computed again for the backward pass, leave the running statistics alone."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
+    config_class = MuQConfig
+    base_model_prefix = "muq"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["ConformerLayer", "ConvBlock"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # Tokens must not depend on the dtype, and normalisation statistics are too fine for half precision.
+    _keep_in_fp32_modules_strict = ["quantizer", "batch_norm", "norm1", "norm2", "norm3"]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif isinstance(module, (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if getattr(module, "running_mean", None) is not None:
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, LogMelSpectrogram):
+            module.reset_buffers()
+        elif isinstance(module, RandomProjectionQuantizer):
+            init.xavier_normal_(module.projection)
+            init.normal_(module.codebook)
+        elif hasattr(module, "unused_steps"):
+            init.zeros_(module.unused_steps)
+        elif hasattr(module, "layer_weights"):
+            init.constant_(module.layer_weights, 1.0 / module.layer_weights.numel())
+
+    def _set_gradient_checkpointing(self, *args, **kwargs):
+        super()._set_gradient_checkpointing(*args, **kwargs)
+        contexts = partial(_recompute_contexts, self)
+        for module in self.modules():
+            function = getattr(module, "_gradient_checkpointing_func", None)
+            if isinstance(function, partial) and function.keywords.get("use_reentrant") is False:
+                module._gradient_checkpointing_func = partial(function, context_fn=contexts)
+
+
+def _recompute_contexts(model: nn.Module):
+    return nullcontext(), _frozen_batch_statistics(model)
+
+
+def valid_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor | None, min_samples: int):
+    """Check a batch and return each item's number of samples [B], or None where nothing is padded.
+
+    Raises ValueError for a batch that is not [B, S], for a mask of another shape or not padded on the right alone, and for
+    items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
+    """
+    if input_values.ndim != 2:
+        raise ValueError(
+            f"`input_values` must be [batch, samples], got shape {tuple(input_values.shape)}; "
+            "downmix stereo to mono, and put a single waveform into a batch with `waveform[None]`."
+        )
+    if not input_values.is_floating_point():
+        raise ValueError(f"`input_values` must be floating point, got {input_values.dtype}; use MuQFeatureExtractor.")
+    if input_values.shape[1] < min_samples:
+        raise ValueError(f"`input_values` has {input_values.shape[1]} samples; at least {min_samples} are needed.")
+    if attention_mask is None:
+        return None
+    if attention_mask.shape != input_values.shape:
+        raise ValueError(
+            f"`attention_mask` must have the shape of `input_values` {tuple(input_values.shape)}, "
+            f"got {tuple(attention_mask.shape)}."
+        )
+    mask = attention_mask.to(device=input_values.device, dtype=torch.long)
+    lengths = mask.sum(dim=1)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return lengths
+    is_right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
+    shortest, right_padded = torch.stack([lengths.min(), is_right_padded.long()]).tolist()
+    if not right_padded:
+        raise ValueError("`attention_mask` must be 1 on the audio and 0 on the padding to its right.")
+    if shortest < min_samples:
+        raise ValueError(f"the shortest item of the batch has {shortest} samples; at least {min_samples} are needed.")
+    return None if shortest == input_values.shape[1] else lengths
+
+
+class MuQModel(MuQPreTrainedModel):
+    """The encoder: waveform → mel → convolutions → Conformer. 25 frames per second."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^quantizer\."]
+
+    def __init__(self, config: MuQConfig):
+        super().__init__(config)
+        self.spectrogram = LogMelSpectrogram(config)
+        self.front_end = ConvFrontEnd(config)
+        self.encoder = ConformerEncoder(config)
+        self.post_init()
+
+    def _get_feat_extract_output_lengths(self, input_lengths):
+        """Frames that so many samples give (an int or a tensor of them)."""
+        return self.front_end.num_frames(self.spectrogram.num_frames(input_lengths))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MuQModelOutput:
+        """input_values: [B, S] waveform at `config.sampling_rate`; attention_mask: [B, S], 1 on audio, 0 on padding.
+
+        output_hidden_states: True for all; an index or a list of indices (0 = input of the first layer) for those only:
+        layers above the highest are then not computed. Raises ValueError for malformed batches and unknown layers.
+        """
+        wanted_states, last_layer = self._wanted_states(output_hidden_states)
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        lengths = valid_lengths(input_values, attention_mask, self.config.min_samples)
+
+        mel = self.spectrogram(input_values, lengths)
+        mel_lengths = None if lengths is None else self.spectrogram.num_frames(lengths)
+        frames = self.front_end(mel.to(self.front_end.projection.weight.dtype), mel_lengths)
+        frame_lengths = None if lengths is None else self.front_end.num_frames(mel_lengths)
+        last, hidden_states, attentions = self.encoder(
+            frames, frame_lengths, wanted_states, last_layer, bool(output_attentions)
+        )
+        return MuQModelOutput(
+            last_hidden_state=last,
+            hidden_states=hidden_states if wanted_states else None,
+            attentions=attentions if output_attentions else None,
+            attention_mask=self._frame_mask(frames, frame_lengths),
+        )
+
+    def _wanted_states(self, output_hidden_states) -> tuple[set[int], int]:
+        """Indices to keep and the last layer to run."""
+        num_layers = self.config.num_hidden_layers
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if isinstance(output_hidden_states, bool):
+            return (set(range(num_layers + 1)) if output_hidden_states else set()), num_layers
+        indices = [output_hidden_states] if isinstance(output_hidden_states, int) else list(output_hidden_states)
+        unknown = [i for i in indices if not -num_layers - 1 <= i <= num_layers]
+        if unknown or not indices:
+            raise ValueError(f"`output_hidden_states` must name hidden states 0 to {num_layers}, got {indices}.")
+        wanted = {i % (num_layers + 1) for i in indices}
+        return wanted, max(wanted)
+
+    @staticmethod
+    def _frame_mask(frames, lengths):
+        B, T, _ = frames.shape
+        if lengths is None:
+            return torch.ones(B, T, dtype=torch.long, device=frames.device)
+        return (torch.arange(T, device=frames.device) < lengths.unsqueeze(1)).long()
+
+
+class MuQForPreTraining(MuQPreTrainedModel):
+    """Masked token prediction: hear noise in place of masked blocks, name the tokens of the clean music (section 3.3)."""
+
+    def __init__(self, config: MuQConfig):
+        super().__init__(config)
+        self.muq = MuQModel(config)
+        self.head = nn.Linear(config.hidden_size, config.num_codebooks * config.codebook_size)
+        self.quantizer = build_quantizer(config, config.token_input_size).requires_grad_(False)
+        self.post_init()
+
+    @torch.no_grad()
+    def tokenize(self, input_values: torch.Tensor) -> torch.Tensor:
+        """Target tokens of clean waveforms of one length: [B, S] → [B, S // samples_per_frame, K] int64."""
+        mel = self.muq.spectrogram(input_values)
+        return self.quantizer.encode(fold_frames(mel, FRONT_END_STRIDE))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        labels: torch.LongTensor | None = None,
+        block_mask: torch.BoolTensor | None = None,
+        mask_noise: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        output_hidden_states: bool | list[int] | None = None,
+        return_loss: bool = True,
+        return_dict: bool | None = None,
+    ) -> MuQForPreTrainingOutput:
+        """input_values: [B, S] clips of one length; labels: [B, N, K] tokens to predict in place of the quantizer's.
+
+        block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
+        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only.
+        """
+        B, S = input_values.shape
+        config = self.config
+        if not return_loss:
+            outputs = self.muq(input_values, output_hidden_states=output_hidden_states)
+            logits = self.head(outputs.last_hidden_state).unflatten(-1, (config.num_codebooks, -1))
+            return MuQForPreTrainingOutput(logits=logits, hidden_states=outputs.hidden_states)
+
+        labels = self.tokenize(input_values) if labels is None else labels
+        block_samples = config.mask_frames * config.samples_per_frame
+        if generator is None:
+            generator = torch.default_generator
+        if block_mask is None:
+            block_mask = draw_block_mask(S, B, block_samples, config.mask_prob, generator)
+        if mask_noise is None:
+            mask_noise = draw_noise(S, B, config.mask_noise_std, generator)
+        block_mask, mask_noise = block_mask.to(input_values.device), mask_noise.to(input_values.device)
+
+        masked = apply_block_mask(input_values, block_mask, mask_noise, block_samples)
+        outputs = self.muq(masked, output_hidden_states=output_hidden_states)
+        N = min(labels.shape[1], outputs.last_hidden_state.shape[1])
+        labels = labels[:, :N]
+        token_mask = spread(block_mask, config.mask_frames, N)
+        logits = self.head(outputs.last_hidden_state[:, :N]).unflatten(-1, (config.num_codebooks, -1))
+        loss, accuracy = masked_token_loss(logits, labels, token_mask)
+        return MuQForPreTrainingOutput(
+            loss=loss,
+            logits=logits,
+            accuracy=accuracy,
+            num_masked_tokens=token_mask.sum(),
+            labels=labels,
+            token_mask=token_mask,
+            hidden_states=outputs.hidden_states,
+        )
+
+
+def masked_token_loss(logits, labels, token_mask):
+    """Mean cross-entropy over masked tokens and codebooks, and the accuracy of each codebook.
+
+    logits: [B, N, K, V]; labels: [B, N, K]; token_mask: [B, N] → scalar, [K].
+    """
+    chosen_logits, chosen_labels = logits[token_mask], labels[token_mask]  # [masked, K, V], [masked, K]
+    loss = F.cross_entropy(chosen_logits.flatten(0, 1).float(), chosen_labels.flatten())
+    accuracy = (chosen_logits.detach().argmax(-1) == chosen_labels).float().mean(dim=0)
+    return loss, accuracy
+
+
+class MelRVQModel(MuQPreTrainedModel):
+    """The tokenizer on its own: four mel frames → K codes, 25 times a second (section 3.2)."""
+
+    config_class = MelRVQConfig
+    base_model_prefix = "mel_rvq"
+    supports_gradient_checkpointing = False
+    _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^muq\."]
+
+    def __init__(self, config: MelRVQConfig):
+        super().__init__(config)
+        self.spectrogram = LogMelSpectrogram(config)
+        self.quantizer = build_quantizer(config, config.input_size)
+        self.post_init()
+
+    def features(self, input_values: torch.Tensor) -> torch.Tensor:
+        """[B, S] waveforms of one length → [B, S // samples_per_frame, input_size] vectors to quantize."""
+        return fold_frames(self.spectrogram(input_values), FRONT_END_STRIDE)
+
+    def encode(self, input_values: torch.Tensor) -> torch.Tensor:
+        """[B, S] → codes [B, N, K] int64."""
+        return self.quantizer.encode(self.features(input_values))
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """codes [B, N, k ≤ K] → normalised log-mel [B, M, 4·N] from the first k codebooks."""
+        return unfold_frames(self.quantizer.decode(codes), FRONT_END_STRIDE)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+        return_loss: bool = True,
+        return_dict: bool | None = None,
+    ) -> MelRVQOutput:
+        """input_values: [B, S] waveforms of one length, or features: [B, N, input_size], for instance a teacher's latents."""
+        if (input_values is None) == (features is None):
+            raise ValueError("give either `input_values` (waveforms) or `features` (vectors to quantize), not both or none.")
+        features = self.features(input_values) if features is None else features
+        result = self.quantizer(features)
+        config = self.config
+        loss = (
+            config.commitment_weight * result.commitment_loss
+            + config.codebook_weight * result.codebook_loss
+            + config.reconstruction_weight * result.reconstruction_loss
+        )
+        return MelRVQOutput(
+            loss=loss if return_loss else None,
+            commitment_loss=result.commitment_loss,
+            codebook_loss=result.codebook_loss,
+            reconstruction_loss=result.reconstruction_loss,
+            codes=result.codes,
+            quantized=result.quantized,
+        )
