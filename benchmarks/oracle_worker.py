@@ -17,6 +17,7 @@ from muq.muq.modules.rvq import ResidualVectorQuantize
 from safetensors.torch import save_file
 from transformers import Wav2Vec2ConformerConfig
 
+
 SAMPLE_RATE = 24_000  # Hz
 CLIP_SECONDS = (2.0, 7.3, 10.0, 30.0)
 MEL_HOP, FOLD = 240, 4  # samples per mel frame; mel frames per token

@@ -9,13 +9,10 @@ each golden holds and which property it serves.
 
 import json
 import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import torch
 import torchaudio
-from safetensors.torch import save_file
 
 from benchmarks.oracle_worker import (
     SAMPLE_RATE,
@@ -26,29 +23,15 @@ from benchmarks.oracle_worker import (
     published_config,
     rvq_tokens,
 )
+from tests.oracle.assets import ASSETS, save, save_published, to_int16
+from tests.oracle.training_goldens import write_pretraining_golden, write_rvq_golden
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
 TINY_CLIP_SAMPLES = (1025, 2500, 24_000, 50_011)
 MEL_CLIPS = (1025, 2500, 24_000)
 TOKEN_CLIPS = (24_000, 50_011)  # tokens of the whole 960-sample blocks
 DECODED_CLIP = 24_000
 MIN_TOKEN_MARGIN = 1e-5  # cosine between the nearest and the second code; below it rounding could flip a token
-
-
-def to_int16(wave: torch.Tensor) -> torch.Tensor:
-    """Exact for `music_like`: divide by 32768 to get the waveform back."""
-    return (wave * 32768).to(torch.int16)
-
-
-def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-
-
-def save_published(model, folder: Path) -> None:
-    """muq's own `save_pretrained`, without the model card it adds."""
-    shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
 
 
 def tiny_published():
@@ -184,6 +167,8 @@ def main() -> None:
     write_encoder_goldens(model)
     write_mel_golden()
     write_musicfm(model)
+    write_pretraining_golden(model)
+    write_rvq_golden()
 
 
 if __name__ == "__main__":
