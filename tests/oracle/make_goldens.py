@@ -24,6 +24,7 @@ from benchmarks.oracle_worker import (
     rvq_tokens,
 )
 from tests.oracle.assets import ASSETS, save, save_published, to_int16
+from tests.oracle.mulan_goldens import write_mulan_goldens
 from tests.oracle.training_goldens import write_pretraining_golden, write_rvq_golden
 
 
@@ -169,6 +170,7 @@ def main() -> None:
     write_musicfm(model)
     write_pretraining_golden(model)
     write_rvq_golden()
+    write_mulan_goldens()
 
 
 if __name__ == "__main__":
