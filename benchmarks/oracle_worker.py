@@ -155,10 +155,20 @@ def folded_mel(model: MuQ, wave: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def rvq_tokens(model: MuQ, wave: torch.Tensor) -> torch.Tensor:
-    """[S] → [T, K] int64: the Mel-RVQ tokens of a clip's whole tokens."""
-    _, codes, *_ = model.model.rvq(folded_mel(model, wave).transpose(1, 2))
-    return codes[0].T.contiguous()
+def rvq_tokens(rvq: ResidualVectorQuantize, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[1, T, 512] → Mel-RVQ tokens [T, K] int64, and by how much of a cosine each beat the second code [T, K]."""
+    residual, tokens, margins = vectors.transpose(1, 2), [], []
+    for step in rvq.quantizers:
+        latents = torch.nn.functional.normalize(step.in_proj(residual), dim=1)
+        codebook = torch.nn.functional.normalize(step.codebook.weight, dim=1)
+        best = torch.einsum("bdt,kd->btk", latents, codebook).topk(2, dim=-1).values[0]
+        decoded, _, _, chosen, _ = step(residual)
+        residual = residual - decoded
+        tokens.append(chosen[0])
+        margins.append(best[:, 0] - best[:, 1])
+    tokens = torch.stack(tokens, dim=-1)
+    assert torch.equal(tokens, rvq(vectors.transpose(1, 2))[1][0].T)
+    return tokens, torch.stack(margins, dim=-1)
 
 
 def main() -> None:
@@ -174,7 +184,8 @@ def main() -> None:
         wave = music_like(int(seconds * SAMPLE_RATE), seed=args.seed + int(10 * seconds))
         tensors[f"{seconds:g}.wave"] = wave
         tensors[f"{seconds:g}.states"] = all_states(model, wave)
-        tensors[f"{seconds:g}.tokens"] = rvq_tokens(model, wave)
+        tokens, margins = rvq_tokens(model.model.rvq, folded_mel(model, wave))
+        tensors[f"{seconds:g}.tokens"], tensors[f"{seconds:g}.token_margins"] = tokens, margins
     save_file(tensors, args.out / "states.safetensors")
     model.save_pretrained(args.out / "published")
     print(f"wrote {args.out} ({sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters)")
