@@ -71,9 +71,7 @@ class SpectrogramConfig(PreTrainedConfig):
         if not __name__.startswith("transformers_modules"):  # an installed package answers for itself, not the Hub's copy
             kwargs.pop("auto_map", None)
             kwargs.pop("custom_pipelines", None)
-        _require_positive_int(
-            sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, num_mel_bins=num_mel_bins
-        )
+        _require_positive_int(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, num_mel_bins=num_mel_bins)
         _require(n_fft >= hop_length, f"`n_fft` ({n_fft}) must be at least `hop_length` ({hop_length}).")
         _require(
             math.isfinite(mel_mean) and math.isfinite(mel_std) and mel_std > 0,

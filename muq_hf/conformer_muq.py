@@ -68,9 +68,7 @@ class Attention(nn.Module):
 
         attention_interface = eager_attention_forward
         if not output_attentions:
-            attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
-                self.config._attn_implementation, eager_attention_forward
-            )
+            attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         attended, weights = attention_interface(
             self,
             query,
@@ -134,9 +132,7 @@ class ConformerLayer(GradientCheckpointingLayer):
 
     def forward(self, states, attention_mask=None, lengths=None, rotary=None, output_attentions=False):
         states = states + 0.5 * self.ffn1(self.ffn1_layer_norm(states))
-        attended, weights = self.attention(
-            self.attention_layer_norm(states), attention_mask, rotary, output_attentions
-        )
+        attended, weights = self.attention(self.attention_layer_norm(states), attention_mask, rotary, output_attentions)
         states = states + self.attention_dropout(attended)
         states = states + self.convolution(states, lengths)
         states = states + 0.5 * self.ffn2(self.ffn2_layer_norm(states))
@@ -181,6 +177,4 @@ class ConformerEncoder(nn.Module):
         frame_mask = torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)  # [B, T]
         if output_attentions:  # computed by the eager function, whatever the others use
             return frame_mask[:, None, None, :]
-        return create_bidirectional_mask(
-            config=self.config, inputs_embeds=states, attention_mask=frame_mask.to(torch.long)
-        )
+        return create_bidirectional_mask(config=self.config, inputs_embeds=states, attention_mask=frame_mask.to(torch.long))

@@ -55,7 +55,7 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
     ) -> BatchFeature:
         """raw_audio: one mono waveform or a list of them, as arrays, tensors or lists of numbers.
 
-        int16 and int32 are read as PCM (int16: ±32 768 → ±1), floats as they are. `sampling_rate` is the rate of the audio (Hz) and
+        int16 and int32 are read as PCM (full scale → ±1), floats as they are. `sampling_rate` is the rate of the audio (Hz) and
         must be the model's. → `input_values` float32 [B, S], `attention_mask` [B, S].
         Raises ValueError for a missing or wrong rate, stereo, empty, too short, NaN or infinite audio.
         """

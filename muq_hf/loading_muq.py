@@ -39,6 +39,7 @@ class LoadingMixin:
             model, info = super().from_pretrained(source, *model_args, output_loading_info=True, **kwargs)
         except SafetensorError as error:
             raise OSError(f"a weights file of {where} is damaged or incomplete ({error}); copy or download it again.") from None
+        model.name_or_path = model.config._name_or_path = "" if where is None else str(pretrained_model_name_or_path)
         missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
         if missing:
             raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
@@ -54,7 +55,6 @@ class LoadingMixin:
     def _published_config(cls, source, hub_arguments, kwargs) -> PreTrainedConfig:
         """The converted configuration with the fields that the caller sets by name (`num_labels=…`), taken out of `kwargs`."""
         config = kwargs.pop("config", None) or cls.config_class.from_pretrained(source, **hub_arguments)
-        config._name_or_path = str(source)
         for name in [name for name in kwargs if hasattr(config, name) and name not in ("dtype", "attn_implementation")]:
             setattr(config, name, kwargs.pop(name))
         return config

@@ -16,9 +16,7 @@ def draw_noise(num_samples: int, batch_size: int, std: float, generator: torch.G
     return std * torch.randn(batch_size, num_samples, generator=generator, device=generator.device)
 
 
-def apply_block_mask(
-    waveform: torch.Tensor, block_mask: torch.Tensor, noise: torch.Tensor, block_samples: int
-) -> torch.Tensor:
+def apply_block_mask(waveform: torch.Tensor, block_mask: torch.Tensor, noise: torch.Tensor, block_samples: int) -> torch.Tensor:
     """Replace the masked blocks of `waveform` [B, S] by `noise` [B, S]."""
     sample_mask = spread(block_mask, block_samples, waveform.shape[1])
     return torch.where(sample_mask, noise.to(waveform.dtype), waveform)

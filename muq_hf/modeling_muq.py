@@ -208,9 +208,7 @@ class MuQModel(MuQPreTrainedModel):
         mel_lengths = None if lengths is None else self.spectrogram.num_frames(lengths)
         frames = self.front_end(mel.to(self.front_end.projection.weight.dtype), mel_lengths)
         frame_lengths = None if lengths is None else self.front_end.num_frames(mel_lengths)
-        last, hidden_states, attentions = self.encoder(
-            frames, frame_lengths, wanted_states, last_layer, bool(output_attentions)
-        )
+        last, hidden_states, attentions = self.encoder(frames, frame_lengths, wanted_states, last_layer, bool(output_attentions))
         return MuQModelOutput(
             last_hidden_state=last,
             hidden_states=hidden_states if wanted_states else None,

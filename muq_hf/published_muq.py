@@ -13,7 +13,6 @@ UNUSED_KEYS = {
     r"cls_token": "never read by the published forward",
     r"conformer\.pos_conv_embed\..*": "a convolutional position embedding that rotary positions replaced",
     r"conformer\.embed_positions\.inv_freq": "computed from the rotary base",
-    r"rvq\.quantizers\.\d+\.stale_counter": "bookkeeping of the tokenizer's training",
     r"preprocessor_melspec_2048\..*": "the mel filter bank, computed from the configuration",
 }
 
@@ -40,11 +39,10 @@ RENAMINGS = [
     ),
     (r"linear\.(.*)", r"head.\1"),
     (r"rvq\.quantizers\.(\d+)\.(in_proj|out_proj|codebook)\.(.*)", r"quantizer.steps.\1.\2.\3"),
+    (r"rvq\.quantizers\.(\d+)\.stale_counter", r"quantizer.steps.\1.unused_steps"),
     (r"quantizer_melspec_2048(?:_0)?\.random_projection", r"quantizer.projection"),
     (r"quantizer_melspec_2048(?:_0)?\.codebook", r"quantizer.codebook"),
 ]
-
-RVQ_CODEBOOK_SIZE = 1024  # not a field of the published configuration
 
 WEIGHT_NORM_PARTS = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 
@@ -71,6 +69,7 @@ def config_from_published(published: dict) -> dict:
     if "melspec_2048_mean" not in stat or "melspec_2048_std" not in stat:
         raise ValueError("this published configuration lacks stat.melspec_2048_mean and stat.melspec_2048_std.")
     residual = published.get("use_rvq_target", False)
+    num_codebooks = published.get("rvq_n_codebooks", 8) if residual else 1
     return {
         "model_type": "muq",
         "architectures": ["MuQForPreTraining"],
@@ -91,8 +90,8 @@ def config_from_published(published: dict) -> dict:
         "activation_dropout": conformer.get("activation_dropout", 0.1),
         "attention_dropout": conformer.get("attention_dropout", 0.1),
         "conv_dropout": conformer.get("conformer_conv_dropout", 0.1),
-        "num_codebooks": published.get("rvq_n_codebooks", 8) if residual else 1,
-        "codebook_size": RVQ_CODEBOOK_SIZE if residual else published["codebook_size"],
+        "num_codebooks": num_codebooks,
+        "codebook_size": published["codebook_size"] // num_codebooks,  # published: the size of the whole head
         "codebook_dim": 16 if residual else published.get("codebook_dim", 16),
         "projection_depth": published.get("rvq_multi_layer_num", 1) if residual else 1,
         "quantizer_type": "residual" if residual else "random_projection",
@@ -112,9 +111,11 @@ def convert_state_dict(published: dict[str, torch.Tensor]) -> dict[str, torch.Te
         if any(re.fullmatch(pattern, key) for pattern in UNUSED_KEYS):
             continue
         name = _renamed(key)
-        # The published tokenizer projects with convolutions of kernel size 1; here they are linear maps.
-        is_kernel_one = re.fullmatch(r"quantizer\.steps\.\d+\.(in|out)_proj\..*weight", name) and tensor.ndim == 3
-        converted[name] = tensor.squeeze(-1) if is_kernel_one else tensor
+        if re.fullmatch(r"quantizer\.steps\.\d+\.(in|out)_proj\..*weight", name):
+            tensor = tensor.squeeze(-1)  # published: a convolution of kernel size 1; here: a linear map
+        elif name.endswith(".unused_steps"):
+            tensor = tensor.long()
+        converted[name] = tensor
     return converted
 
 

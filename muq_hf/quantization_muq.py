@@ -102,8 +102,7 @@ class ResidualVectorQuantizer(nn.Module):
     def __init__(self, input_size, num_codebooks, codebook_size, codebook_dim, projection_depth=1, stale_steps=100):
         super().__init__()
         self.steps = nn.ModuleList(
-            VectorQuantizer(input_size, codebook_size, codebook_dim, projection_depth, stale_steps)
-            for _ in range(num_codebooks)
+            VectorQuantizer(input_size, codebook_size, codebook_dim, projection_depth, stale_steps) for _ in range(num_codebooks)
         )
 
     @torch.no_grad()

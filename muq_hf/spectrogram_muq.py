@@ -53,9 +53,7 @@ class LogMelSpectrogram(nn.Module):
         self.config = config
         num_bins = config.n_fft // 2 + 1
         self.register_buffer("window", torch.empty(config.n_fft, dtype=torch.float32), persistent=False)
-        self.register_buffer(
-            "filter_bank", torch.empty(num_bins, config.num_mel_bins, dtype=torch.float32), persistent=False
-        )
+        self.register_buffer("filter_bank", torch.empty(num_bins, config.num_mel_bins, dtype=torch.float32), persistent=False)
         self.reset_buffers()
 
     @torch.no_grad()

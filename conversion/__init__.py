@@ -1,0 +1,1 @@
+"""Published checkpoints → Hub folders. Each module runs as `python -m conversion.NAME`."""

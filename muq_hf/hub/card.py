@@ -1,0 +1,71 @@
+"""Model cards: where weights come from decides their licence, and an unknown licence is never guessed."""
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+
+PUBLISHED_LICENCES = {  # Hub id of the authors' weights: licence, from their model cards
+    "OpenMuQ/MuQ-large-msd-iter": "cc-by-nc-4.0",
+    "OpenMuQ/MuQ-MuLan-large": "cc-by-nc-4.0",
+}
+
+TEMPLATE = """---
+{{ card_data }}
+---
+# {{ title }}
+
+{{ origin }}
+
+```python
+{{ usage }}
+```
+
+Code: [muq_hf](https://pypi.org/project/muq-hf), MIT. The licence above is that of the weights.
+
+## Citation
+
+Zhu et al., *MuQ: Self-Supervised Music Representation Learning with Mel Residual Vector Quantization*, arXiv 2501.01108.
+"""
+
+USAGE = {
+    "muq": """from transformers import pipeline
+
+frames = pipeline("feature-extraction", model="{name}", trust_remote_code=True)("song.mp3")""",
+    "mel_rvq": """from muq_hf import MelRVQModel
+
+codes = MelRVQModel.from_pretrained("{name}").encode(waveform)""",
+    "muq_mulan": """from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)""",
+}
+
+PIPELINE_TAGS = {"muq": "feature-extraction", "mel_rvq": "feature-extraction", "muq_mulan": "zero-shot-audio-classification"}
+
+
+def card_data_of(source: str | Path) -> tuple[str | None, str | None]:
+    """Licence and base model that are known for a Hub id or a folder with a card; None where nothing says so."""
+    if str(source) in PUBLISHED_LICENCES:
+        return PUBLISHED_LICENCES[str(source)], str(source)
+    readme = Path(source) / "README.md"
+    if not readme.is_file():
+        return None, None
+    data = ModelCard.load(readme, ignore_metadata_errors=True).data
+    base_model = data.base_model[0] if isinstance(data.base_model, list) and data.base_model else data.base_model
+    return data.license or PUBLISHED_LICENCES.get(base_model), base_model or None
+
+
+def model_card(model_type: str, name: str, licence: str, base_model: str | None) -> ModelCard:
+    """A card with valid Hub metadata. `name`: the folder's name, as it stands in the usage example."""
+    data = ModelCardData(
+        license=licence,
+        base_model=base_model,
+        library_name="transformers",
+        pipeline_tag=PIPELINE_TAGS[model_type],
+        tags=["music", "audio", model_type],
+    )
+    origin = f"Weights of {base_model}, in the layout of transformers." if base_model else "Weights in the layout of muq_hf."
+    return ModelCard.from_template(
+        data, template_str=TEMPLATE, title=name, origin=origin, usage=USAGE[model_type].format(name=name)
+    )

@@ -1,0 +1,41 @@
+"""`muq-hf convert`: published checkpoints and Hub folders."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    for name, (summary, names) in KINDS.items():
+        kind = kinds.add_parser(name, help=summary, description=summary)
+        for argument, explanation in names.items():
+            kind.add_argument(argument, help=explanation)
+        kind.add_argument("--license", dest="licence", help="licence of the weights, for the model card (as the Hub names it)")
+        kind.add_argument("--base-model", help="Hub id of the weights' origin, for the model card")
+
+
+OUTPUT = "new folder"
+KINDS = {
+    "muq": (
+        "a published MuQ → a folder that the Auto classes load",
+        {"source": "folder or Hub id, for instance OpenMuQ/MuQ-large-msd-iter", "output": OUTPUT},
+    ),
+    "musicfm": (
+        "a published MusicFM → a folder that the Auto classes load",
+        {"weights": "pretrained_msd.pt", "stats": "msd_stats.json", "output": OUTPUT},
+    ),
+    "hub": (
+        "a model folder → the same with its code inside, ready for `hf upload`",
+        {"model": "folder of a saved or converted model", "output": OUTPUT},
+    ),
+}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .conversion import convert_muq, convert_musicfm
+    from .export import export_hub
+
+    functions = {"muq": convert_muq, "musicfm": convert_musicfm, "hub": export_hub}
+    places = [getattr(arguments, name) for name in KINDS[arguments.kind][1]]
+    functions[arguments.kind](*places, licence=arguments.licence, base_model=arguments.base_model)
+    print(f"Wrote {arguments.output}.")
+    return 0

@@ -1,0 +1,67 @@
+"""Published checkpoints → folders that the Auto classes load. Every tensor is used once or stands on a written list."""
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedConfig
+
+from ..configuration_muq import MuQConfig
+from ..feature_extraction_muq import MuQFeatureExtractor
+from ..modeling_muq import MuQForPreTraining
+from ..published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
+from .card import card_data_of, model_card
+from .folders import new_folder
+
+
+def convert_muq(source: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None) -> None:
+    """Hub id or folder of a published MuQ → folder with encoder, head and tokenizer.
+
+    Raises ValueError or OSError, naming file and tensor, for anything that is not a complete checkpoint of that format.
+    """
+    config, _ = PreTrainedConfig.get_config_dict(source)
+    if not is_published_config(config):
+        found = f"a {config['model_type']!r} model" if "model_type" in config else "an unknown format"
+        raise ValueError(f"{source} is no published MuQ checkpoint: its config.json is that of {found}.")
+    model, info = MuQForPreTraining.from_pretrained(source, output_loading_info=True)
+    _require_all_used(info, source)
+    _save(model, source, output, licence, base_model)
+
+
+def convert_musicfm(
+    weights: str | Path, stats: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None
+) -> None:
+    """`pretrained_msd.pt` and `msd_stats.json` of MusicFM, the same encoder with random-projection targets → folder."""
+    try:
+        checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(f"{weights} is no readable PyTorch file of tensors ({reason}).") from None
+    try:
+        statistics = json.loads(Path(stats).read_text())
+    except ValueError as error:
+        raise ValueError(f"{stats} is no JSON file ({error}).") from None
+    config = MuQConfig(**config_from_musicfm(checkpoint, statistics))
+    state_dict = convert_state_dict(musicfm_tensors(checkpoint))
+    model, info = MuQForPreTraining.from_pretrained(None, config=config, state_dict=state_dict, output_loading_info=True)
+    _require_all_used(info, weights)
+    _save(model, weights, output, licence, base_model)
+
+
+def _require_all_used(info: dict, source) -> None:
+    left_over = sorted(info["unexpected_keys"])
+    if left_over:
+        raise ValueError(f"{source} has {len(left_over)} tensors that no part of the model takes, the first: {left_over[0]!r}.")
+
+
+def _save(model, source, output, licence, base_model) -> None:
+    known_licence, known_base = card_data_of(source)
+    licence, base_model = licence or known_licence, base_model or known_base
+    with new_folder(output) as folder:
+        model.save_pretrained(folder)
+        config = model.config
+        MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples).save_pretrained(folder)
+        if licence:
+            model_card(config.model_type, Path(output).name, licence, base_model).save(folder / "README.md")
+
