@@ -1,0 +1,155 @@
+"""The published checkpoint format of MuQ-MuLan: how to recognise it and what its tensors are called here.
+
+The published folder holds the weights of both towers, and names the repositories whose configurations and tokenizer it needs.
+"""
+
+import re
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig
+
+from .published_muq import config_from_published, convert_state_dict, is_published_config
+
+
+# Configurations of the two towers that the published model names; with them its own folder is enough to load it.
+XLM_ROBERTA_BASE = {
+    "model_type": "xlm-roberta",
+    "vocab_size": 250_002,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+}
+KNOWN_TOWERS = {
+    "OpenMuQ/MuQ-large-msd-iter": {"model_type": "muq"},
+    "xlm-roberta-base": XLM_ROBERTA_BASE,
+    "FacebookAI/xlm-roberta-base": XLM_ROBERTA_BASE,
+}
+
+# Tensors of the published file that nothing computes with, and why they may go.
+UNUSED_MULAN_KEYS = {
+    r"audio\.aggregator\..*": "a mixture of layers that the published forward never calls",
+    r"audio\.model\.(model\.)?(linear|rvq)\..*": "token head and targets of the encoder's own pretraining",
+    r"text\.model\.pooler\..*": "the text vector is a mean over tokens",
+    r"text\.model\.embeddings\.position_ids": "a count from zero",
+}
+
+# Published name → name here; the first pattern that matches the whole key is used.
+MULAN_RENAMINGS = [
+    (r"audio\.proj\.(.*)", r"audio_model.adapter_projection.\1"),
+    (r"audio_to_latents\.(.*)", r"audio_model.projection.\1"),
+    (r"text\.model\.(.*)", r"text_model.encoder.\1"),
+    (r"text\.proj\.(.*)", r"text_model.adapter_projection.\1"),
+    (r"text\.transformer\.layers\.(\d+)\.0\.norm\.learned_gamma", r"text_model.adapter.layers.\1.attention_norm.weight"),
+    (r"text\.transformer\.layers\.(\d+)\.0\.to_(q|kv)\.weight", r"text_model.adapter.layers.\1.attention.\2_proj.weight"),
+    (r"text\.transformer\.layers\.(\d+)\.0\.([qk]_scale)", r"text_model.adapter.layers.\1.attention.\2"),
+    (r"text\.transformer\.layers\.(\d+)\.0\.to_out\.0\.weight", r"text_model.adapter.layers.\1.attention.out_proj.weight"),
+    (r"text\.transformer\.layers\.(\d+)\.1\.0\.learned_gamma", r"text_model.adapter.layers.\1.feed_forward_norm.weight"),
+    (r"text\.transformer\.layers\.(\d+)\.1\.1\.weight", r"text_model.adapter.layers.\1.feed_forward.up_proj.weight"),
+    (r"text\.transformer\.layers\.(\d+)\.1\.4\.weight", r"text_model.adapter.layers.\1.feed_forward.down_proj.weight"),
+    (r"text_to_latents\.(.*)", r"text_model.projection.\1"),
+]
+
+
+def is_published_mulan_config(config: dict) -> bool:
+    """Whether `config.json` is that of the published MuQ-MuLan (nested training fields, no `model_type`)."""
+    return "model_type" not in config and {"mulan", "audio_model", "text_model", "text_transformer"} <= config.keys()
+
+
+def tower_config_dicts(published: dict, source, hub_arguments: dict) -> tuple[dict, dict]:
+    """Configurations of the audio and the text tower, each from the first of these that there is: `audio_model/config.json`
+    or `text_model/config.json` in the published folder itself; the ones known here by name; the repository that is named.
+
+    Raises OSError that says which file is missing.
+    """
+    return tuple(
+        _tower_config_dict(part, published[part]["name"], source, hub_arguments) for part in ("audio_model", "text_model")
+    )
+
+
+def _tower_config_dict(part: str, name: str, source, hub_arguments: dict) -> dict:
+    hub_arguments = {key: value for key, value in hub_arguments.items() if key in ("cache_dir", "token", "local_files_only")}
+    inside = {} if source is None else _config_dict(source, subfolder=part, **hub_arguments)
+    found = inside or KNOWN_TOWERS.get(name) or _config_dict(name, **hub_arguments)
+    if not found:
+        raise OSError(
+            f"the published MuQ-MuLan in {source} names {name!r} as its {part}, whose config.json is neither in the local cache "
+            f"nor can be downloaded; put it at {source}/{part}/config.json."
+        )
+    if is_published_config(found):
+        return config_from_published(found)
+    return found if found.get("model_type") == "muq" else AutoConfig.for_model(**found).to_dict()
+
+
+def _config_dict(source, **hub_arguments) -> dict:
+    """`config.json` of a folder or repository; empty if there is none within reach."""
+    try:
+        return PreTrainedConfig.get_config_dict(source, **hub_arguments)[0]
+    except OSError:
+        return {}
+
+
+def config_from_published_mulan(published: dict, audio_config: dict, text_config: dict) -> dict:
+    """Fields of the published `config.json` → fields of `MuQMuLanConfig`. Raises ValueError for variants never published."""
+    mulan, audio, text = published["mulan"], published["audio_transformer"], published["text_transformer"]
+    unsupported = {
+        "audio_transformer.tf_depth": (audio.get("tf_depth", 8), 0),
+        "audio_transformer.dim": (audio.get("dim", 768), text.get("dim", 768)),
+        "audio_model.use_layer_idx": (published["audio_model"].get("use_layer_idx", -1), -1),
+        "mulan.sigmoid_contrastive_loss": (mulan.get("sigmoid_contrastive_loss", False), False),
+        "mulan.hierarchical_contrastive_loss": (mulan.get("hierarchical_contrastive_loss", False), False),
+    }
+    for name, (value, expected) in unsupported.items():
+        if value != expected:
+            raise ValueError(f"this published configuration has {name}={value!r}; only {expected!r} can be converted.")
+    adapter_size = text.get("dim", 768)
+    return {
+        "model_type": "muq_mulan",
+        "architectures": ["MuQMuLanModel"],
+        "audio_config": audio_config,
+        "text_config": text_config,
+        "projection_dim": mulan.get("dim_latent", 512),
+        "adapter_size": adapter_size,
+        "text_adapter_layers": text.get("tf_depth", 8),
+        "text_adapter_heads": text.get("heads", 8),
+        "text_adapter_head_dim": text.get("dim_head", 64),
+        "text_adapter_intermediate_size": int(adapter_size * text.get("ff_mult", 4) * 2 / 3),
+        "text_adapter_dropout": text.get("ff_dropout", 0.0),
+        "contrastive_loss": "decoupled" if mulan.get("decoupled_contrastive_learning", True) else "softmax",
+        "clip_seconds": float(mulan.get("clip_secs", 10)),
+    }
+
+
+def convert_mulan_state_dict(published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The published tensors under the names of `MuQMuLanModel`.
+
+    Raises ValueError for a tensor that is neither known nor on the list of unused ones.
+    """
+    tensors = {key.removeprefix("mulan."): tensor for key, tensor in published.items()}
+    audio_prefix = "audio.model."
+    converted, encoder = {}, {}
+    for key, tensor in tensors.items():
+        if any(re.fullmatch(pattern, key) for pattern in UNUSED_MULAN_KEYS):
+            continue
+        if key.startswith(audio_prefix):
+            encoder[key.removeprefix(audio_prefix)] = tensor
+        elif key == "contrast.temperatures":
+            converted["logit_scale"] = tensor.reshape(())
+        else:
+            converted[_renamed(key)] = tensor
+    for key, tensor in convert_state_dict(encoder).items():
+        converted["audio_model.encoder." + key.removeprefix("muq.")] = tensor
+    return converted
+
+
+def _renamed(key: str) -> str:
+    for pattern, replacement in MULAN_RENAMINGS:
+        if re.fullmatch(pattern, key):
+            return re.sub(pattern, replacement, key)
+    raise ValueError(f"tensor {key!r} belongs to no part of a published MuQ-MuLan checkpoint.")
