@@ -95,6 +95,10 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
         return waveform
 
     @classmethod
+    def _is_published(cls, config: dict) -> bool:
+        return is_published_config(config)
+
+    @classmethod
     def get_feature_extractor_dict(cls, pretrained_model_name_or_path, **kwargs):
         """As in transformers; a published MuQ has no preprocessor file, so its settings come from its `config.json`."""
         try:
@@ -103,7 +107,7 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
             names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
             hub_arguments = {name: kwargs[name] for name in names if name in kwargs}
             config, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_arguments)
-            if not is_published_config(config):
+            if not cls._is_published(config):
                 raise
             return {}, {name: value for name, value in kwargs.items() if name not in names}
 

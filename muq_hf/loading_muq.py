@@ -30,10 +30,10 @@ class LoadingMixin:
         if source is not None and kwargs.get("state_dict") is None:
             hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
             config_dict, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
-            if is_published_config(config_dict):
+            if cls._is_published(config_dict):
                 where = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments)
                 kwargs["config"] = cls._published_config(source, hub_arguments, kwargs)
-                kwargs["state_dict"] = convert_state_dict(read_safetensors(where))
+                kwargs["state_dict"] = cls._convert_published(read_safetensors(where))
                 source = None
         try:
             model, info = super().from_pretrained(source, *model_args, output_loading_info=True, **kwargs)
@@ -44,6 +44,16 @@ class LoadingMixin:
         if missing:
             raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
         return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _is_published(cls, config: dict) -> bool:
+        """Whether a `config.json` is in the published format of this family of models."""
+        return is_published_config(config)
+
+    @classmethod
+    def _convert_published(cls, tensors: dict) -> dict:
+        """Published tensors → the same under the names of this family."""
+        return convert_state_dict(tensors)
 
     @classmethod
     def _must_be_loaded(cls, key: str) -> bool:

@@ -135,7 +135,12 @@ def _recompute_contexts(model: nn.Module):
     return nullcontext(), _frozen_batch_statistics(model)
 
 
-def valid_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor | None, min_samples: int):
+def valid_lengths(
+    input_values: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    min_samples: int,
+    mask_name: str = "attention_mask",
+):
     """Check a batch and return each item's number of samples [B], or None where nothing is padded.
 
     Raises ValueError for a batch that is not [B, S], for a mask of another shape or not padded on the right alone, and for
@@ -154,7 +159,7 @@ def valid_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor | Non
         return None
     if attention_mask.shape != input_values.shape:
         raise ValueError(
-            f"`attention_mask` must have the shape of `input_values` {tuple(input_values.shape)}, "
+            f"`{mask_name}` must have the shape of `input_values` {tuple(input_values.shape)}, "
             f"got {tuple(attention_mask.shape)}."
         )
     mask = attention_mask.to(device=input_values.device, dtype=torch.long)
@@ -164,7 +169,7 @@ def valid_lengths(input_values: torch.Tensor, attention_mask: torch.Tensor | Non
     is_right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
     shortest, right_padded = torch.stack([lengths.min(), is_right_padded.long()]).tolist()
     if not right_padded:
-        raise ValueError("`attention_mask` must be 1 on the audio and 0 on the padding to its right.")
+        raise ValueError(f"`{mask_name}` must be 1 on the audio and 0 on the padding to its right.")
     if shortest < min_samples:
         raise ValueError(f"the shortest item of the batch has {shortest} samples; at least {min_samples} are needed.")
     return None if shortest == input_values.shape[1] else lengths
