@@ -177,11 +177,10 @@ class MelRVQConfig(SpectrogramConfig):
         self.quantizer_type = quantizer_type
 
 
-def _require_quantizer(quantizer_type: str, num_codebooks: int) -> None:
-    valid = ("residual", "random_projection")
+def _require_quantizer(quantizer_type: str, num_codebooks: int, valid=("residual", "random_projection")) -> None:
     _require(quantizer_type in valid, f"`quantizer_type` must be one of {valid}, got {quantizer_type!r}.")
     _require(
-        quantizer_type == "residual" or num_codebooks == 1,
+        quantizer_type != "random_projection" or num_codebooks == 1,
         f"a random projection has one codebook, got `num_codebooks`={num_codebooks}.",
     )
 
@@ -200,7 +199,8 @@ class MuQConfig(SpectrogramConfig):
         rotary_base: base of the rotary frequencies.
         layer_norm_eps: epsilon of the layer norms.
         hidden_dropout, activation_dropout, attention_dropout, conv_dropout: dropout probabilities.
-        num_codebooks, codebook_size, codebook_dim, projection_depth, quantizer_type: the target tokens, see [`MelRVQConfig`].
+        num_codebooks, codebook_size, codebook_dim, projection_depth, quantizer_type: the target tokens, see [`MelRVQConfig`];
+            the type "none" is for a model whose targets always come from elsewhere.
         mask_seconds: length of one masked block of the waveform (s), a whole number of frames (section 3.3).
         mask_prob: probability that a block is masked.
         mask_noise_std: standard deviation of the noise that replaces a masked block.
@@ -271,7 +271,7 @@ class MuQConfig(SpectrogramConfig):
             conv_dropout=conv_dropout,
             mask_prob=mask_prob,
         )
-        _require_quantizer(quantizer_type, num_codebooks)
+        _require_quantizer(quantizer_type, num_codebooks, valid=("residual", "random_projection", "none"))
         mask_samples = mask_seconds * self.sampling_rate
         _require(
             mask_samples > 0 and math.isclose(mask_samples % self.samples_per_frame, 0, abs_tol=1e-6),

@@ -43,21 +43,24 @@ class MuQForPreTrainingOutput(ModelOutput):
     """Output of [`MuQForPreTraining`].
 
     loss: mean cross-entropy over masked tokens and codebooks; logits: [B, N, K, V]; accuracy: [K] share of masked tokens
-    guessed right; num_masked_tokens: how many tokens the mean is over; labels: [B, N, K] the targets; token_mask: [B, N].
+    guessed right; num_masked_tokens: how many tokens the mean is over; target_tokens: [B, N, K]; token_mask: [B, N].
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     accuracy: torch.FloatTensor | None = None
     num_masked_tokens: torch.LongTensor | None = None
-    labels: torch.LongTensor | None = None
+    target_tokens: torch.LongTensor | None = None
     token_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
 
 
 @dataclass
 class MelRVQOutput(ModelOutput):
-    """Output of [`MelRVQModel`]: loss and its three parts; codes [B, N, K]; quantized [B, N, D]."""
+    """Output of [`MelRVQModel`]: loss and its three parts; codes [B, N, K]; quantized [B, N, D].
+
+    residual_energy: [K] mean square of what is left over after each codebook.
+    """
 
     loss: torch.FloatTensor | None = None
     commitment_loss: torch.FloatTensor | None = None
@@ -65,20 +68,20 @@ class MelRVQOutput(ModelOutput):
     reconstruction_loss: torch.FloatTensor | None = None
     codes: torch.LongTensor | None = None
     quantized: torch.FloatTensor | None = None
+    residual_energy: torch.FloatTensor | None = None
 
 
 @contextmanager
 def _frozen_batch_statistics(model: nn.Module):
     """While activations are computed again for the backward pass, leave the running statistics alone."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
@@ -159,8 +162,7 @@ def valid_lengths(
         return None
     if attention_mask.shape != input_values.shape:
         raise ValueError(
-            f"`{mask_name}` must have the shape of `input_values` {tuple(input_values.shape)}, "
-            f"got {tuple(attention_mask.shape)}."
+            f"`{mask_name}` must have the shape of `input_values` {tuple(input_values.shape)}, got {tuple(attention_mask.shape)}."
         )
     mask = attention_mask.to(device=input_values.device, dtype=torch.long)
     lengths = mask.sum(dim=1)
@@ -250,20 +252,25 @@ class MuQForPreTraining(MuQPreTrainedModel):
         super().__init__(config)
         self.muq = MuQModel(config)
         self.head = nn.Linear(config.hidden_size, config.num_codebooks * config.codebook_size)
-        self.quantizer = build_quantizer(config, config.token_input_size).requires_grad_(False)
+        self.quantizer = build_quantizer(config, config.token_input_size)
+        if self.quantizer is not None:
+            self.quantizer.requires_grad_(False)
         self.post_init()
 
     @torch.no_grad()
     def tokenize(self, input_values: torch.Tensor) -> torch.Tensor:
         """Target tokens of clean waveforms of one length: [B, S] → [B, S // samples_per_frame, K] int64."""
-        mel = self.muq.spectrogram(input_values)
-        return self.quantizer.encode(fold_frames(mel, FRONT_END_STRIDE))
+        if self.quantizer is None:
+            raise ValueError('a model with `quantizer_type="none"` has no tokens of its own: pass `target_tokens`.')
+        with torch.autocast(input_values.device.type, enabled=False):  # tokens must not depend on the dtype
+            mel = self.muq.spectrogram(input_values)
+            return self.quantizer.encode(fold_frames(mel, FRONT_END_STRIDE))
 
     @can_return_tuple
     def forward(
         self,
         input_values: torch.Tensor,
-        labels: torch.LongTensor | None = None,
+        target_tokens: torch.LongTensor | None = None,
         block_mask: torch.BoolTensor | None = None,
         mask_noise: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -271,7 +278,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         return_loss: bool = True,
         return_dict: bool | None = None,
     ) -> MuQForPreTrainingOutput:
-        """input_values: [B, S] clips of one length; labels: [B, N, K] tokens to predict in place of the quantizer's.
+        """input_values: [B, S] clips of one length; target_tokens: [B, N, K] to predict in place of the quantizer's.
 
         block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
         torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only.
@@ -283,7 +290,8 @@ class MuQForPreTraining(MuQPreTrainedModel):
             logits = self.head(outputs.last_hidden_state).unflatten(-1, (config.num_codebooks, -1))
             return MuQForPreTrainingOutput(logits=logits, hidden_states=outputs.hidden_states)
 
-        labels = self.tokenize(input_values) if labels is None else labels
+        if target_tokens is None:
+            target_tokens = self.tokenize(input_values)
         block_samples = config.mask_frames * config.samples_per_frame
         if generator is None:
             generator = torch.default_generator
@@ -295,30 +303,30 @@ class MuQForPreTraining(MuQPreTrainedModel):
 
         masked = apply_block_mask(input_values, block_mask, mask_noise, block_samples)
         outputs = self.muq(masked, output_hidden_states=output_hidden_states)
-        N = min(labels.shape[1], outputs.last_hidden_state.shape[1])
-        labels = labels[:, :N]
+        N = min(target_tokens.shape[1], outputs.last_hidden_state.shape[1])
+        target_tokens = target_tokens[:, :N]
         token_mask = spread(block_mask, config.mask_frames, N)
         logits = self.head(outputs.last_hidden_state[:, :N]).unflatten(-1, (config.num_codebooks, -1))
-        loss, accuracy = masked_token_loss(logits, labels, token_mask)
+        loss, accuracy = masked_token_loss(logits, target_tokens, token_mask)
         return MuQForPreTrainingOutput(
             loss=loss,
             logits=logits,
             accuracy=accuracy,
             num_masked_tokens=token_mask.sum(),
-            labels=labels,
+            target_tokens=target_tokens,
             token_mask=token_mask,
             hidden_states=outputs.hidden_states,
         )
 
 
-def masked_token_loss(logits, labels, token_mask):
+def masked_token_loss(logits, target_tokens, token_mask):
     """Mean cross-entropy over masked tokens and codebooks, and the accuracy of each codebook.
 
-    logits: [B, N, K, V]; labels: [B, N, K]; token_mask: [B, N] → scalar, [K].
+    logits: [B, N, K, V]; target_tokens: [B, N, K]; token_mask: [B, N] → scalar, [K].
     """
-    chosen_logits, chosen_labels = logits[token_mask], labels[token_mask]  # [masked, K, V], [masked, K]
-    loss = F.cross_entropy(chosen_logits.flatten(0, 1).float(), chosen_labels.flatten())
-    accuracy = (chosen_logits.detach().argmax(-1) == chosen_labels).float().mean(dim=0)
+    chosen_logits, chosen_targets = logits[token_mask], target_tokens[token_mask]  # [masked, K, V], [masked, K]
+    loss = F.cross_entropy(chosen_logits.flatten(0, 1).float(), chosen_targets.flatten())
+    accuracy = (chosen_logits.detach().argmax(-1) == chosen_targets).float().mean(dim=0)
     return loss, accuracy
 
 
@@ -374,4 +382,5 @@ class MelRVQModel(MuQPreTrainedModel):
             reconstruction_loss=result.reconstruction_loss,
             codes=result.codes,
             quantized=result.quantized,
+            residual_energy=result.residual_energy,
         )

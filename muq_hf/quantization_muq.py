@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -41,13 +42,17 @@ def projection(in_size: int, out_size: int, depth: int) -> nn.Module:
 
 @dataclass
 class QuantizerOutput:
-    """quantized: [B, N, D], the sum of all decodings; codes: [B, N, K]; the losses are scalars."""
+    """quantized: [B, N, D], the sum of all decodings; codes: [B, N, K]; the losses are scalars.
+
+    residual_energy: [K] mean square of what is left over after each step.
+    """
 
     quantized: torch.Tensor
     codes: torch.Tensor
     commitment_loss: torch.Tensor
     codebook_loss: torch.Tensor
     reconstruction_loss: torch.Tensor
+    residual_energy: torch.Tensor
 
 
 class VectorQuantizer(nn.Module):
@@ -84,15 +89,24 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _replace_stale_codes(self, latents, codes):
-        """Give codes that nothing chose for `stale_steps` steps the direction of random inputs of this batch."""
-        used = torch.bincount(codes.flatten(), minlength=len(self.unused_steps)) > 0
-        self.unused_steps.add_(1).masked_fill_(used, 0)
+        """Give codes that nothing chose for `stale_steps` steps the direction of random inputs of this batch.
+
+        With several processes a code is unused if no process chose it, and all take the replacements of the first.
+        """
+        distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        counts = torch.bincount(codes.flatten(), minlength=len(self.unused_steps))
+        if distributed:
+            dist.all_reduce(counts)
+        self.unused_steps.add_(1).masked_fill_(counts > 0, 0)
         stale = (self.unused_steps >= self.stale_steps).nonzero().squeeze(1)
         if len(stale) == 0:
             return
         directions = F.normalize(latents.flatten(0, 1), dim=-1)
         picks = torch.randint(len(directions), (len(stale),), device=directions.device)
-        self.codebook.weight[stale] = directions[picks].to(self.codebook.weight.dtype)
+        replacements = directions[picks].to(self.codebook.weight.dtype)
+        if distributed:
+            dist.broadcast(replacements, src=0)
+        self.codebook.weight[stale] = replacements
         self.unused_steps[stale] = 0
 
 
@@ -122,16 +136,22 @@ class ResidualVectorQuantizer(nn.Module):
     def forward(self, vectors: torch.Tensor) -> QuantizerOutput:
         """[B, N, D] → sums over the steps; the residual is not detached, as in the published training code."""
         residual, quantized = vectors, torch.zeros_like(vectors)
-        codes, commitment_loss, codebook_loss = [], 0.0, 0.0
+        codes, energies, commitment_loss, codebook_loss = [], [], 0.0, 0.0
         for step in self.steps:
             decoded, chosen, commitment, codebook = step(residual)
             residual = residual - decoded
             quantized = quantized + decoded
             codes.append(chosen)
+            energies.append(residual.detach().square().mean())
             commitment_loss = commitment_loss + commitment
             codebook_loss = codebook_loss + codebook
         return QuantizerOutput(
-            quantized, torch.stack(codes, dim=-1), commitment_loss, codebook_loss, F.l1_loss(quantized, vectors)
+            quantized=quantized,
+            codes=torch.stack(codes, dim=-1),
+            commitment_loss=commitment_loss,
+            codebook_loss=codebook_loss,
+            reconstruction_loss=F.l1_loss(quantized, vectors),
+            residual_energy=torch.stack(energies),
         )
 
 
@@ -154,10 +174,17 @@ class RandomProjectionQuantizer(nn.Module):
         return nearest_code(torch.matmul(vectors, self.projection), self.codebook).unsqueeze(-1)
 
 
-def build_quantizer(config, input_size: int) -> nn.Module:
+def build_quantizer(config, input_size: int) -> nn.Module | None:
     """The quantizer that a `MuQConfig` or `MelRVQConfig` describes."""
+    if config.quantizer_type == "none":
+        return None
     if config.quantizer_type == "random_projection":
         return RandomProjectionQuantizer(input_size, config.codebook_size, config.codebook_dim)
     return ResidualVectorQuantizer(
-        input_size, config.num_codebooks, config.codebook_size, config.codebook_dim, config.projection_depth
+        input_size,
+        config.num_codebooks,
+        config.codebook_size,
+        config.codebook_dim,
+        config.projection_depth,
+        getattr(config, "stale_steps", 100),  # a MuQConfig has none: its quantizer is not trained
     )
