@@ -1,0 +1,55 @@
+"""The `muq-hf` command. A subcommand's module is imported only when it is chosen, so that help and errors come at once.
+
+Each module in `COMMANDS` provides `add_arguments(parser)` and `run(arguments) -> exit code`.
+"""
+
+import argparse
+import importlib
+import sys
+
+
+COMMANDS = {  # name: (module, one line for the list of commands)
+    "embed": ("muq_hf.inference.command", "embed music files: one Parquet table of vectors, or frames per file"),
+    "convert": ("muq_hf.hub.command", "convert published checkpoints, and prepare folders for the Hub"),
+}
+USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """→ the parser of all commands; only the `chosen` one has its arguments, which takes importing it."""
+    parser = argparse.ArgumentParser(prog="muq-hf", description="MuQ music representations in the Hugging Face ecosystem.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module_name, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if name == chosen:
+            module = importlib.import_module(module_name)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command → exit code: 0 done, 1 done with failures, 2 wrong use, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = argv[0] if argv else None
+    try:
+        arguments = build_parser(chosen).parse_args(argv)
+        return arguments.run(arguments)
+    except USER_ERRORS as error:
+        if "--debug" in argv:
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"muq-hf {chosen}: error: {message}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"muq-hf {chosen}: interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

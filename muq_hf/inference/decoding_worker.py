@@ -1,0 +1,108 @@
+"""What a decoding worker does: a task comes through stdin, the file's windows go out through stdout. No torch here."""
+
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..audio import SILENCE, AudioError, stream_audio
+from .windows import WindowPlan, split_stream
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """One file, and the windows of it (by their first kept sample) that need not be sent again."""
+
+    path: str
+    plan: WindowPlan
+    done: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class FileWindow:
+    """Audio [S] for the model; samples `start` to `end` of the file are what its kept frames speak for.
+
+    `context` samples at the front of `audio` come before `start`; what comes after `end` follows it.
+    """
+
+    path: str
+    segment: int
+    start: int
+    end: int
+    context: int
+    audio: np.ndarray
+
+
+@dataclass(frozen=True)
+class FileEnd:
+    """The file was read to its end and has so many windows, those not sent included."""
+
+    path: str
+    windows: int
+
+
+@dataclass(frozen=True)
+class FileFailure:
+    """The file cannot be embedded: one word why, and one sentence."""
+
+    path: str
+    reason: str
+    message: str
+
+
+Message = FileWindow | FileEnd | FileFailure
+
+
+def decode_file(task: DecodeTask) -> Iterator[Message]:
+    """Yield the windows of a file, then its end or its failure. Never raises for what a file contains."""
+    windows = 0
+    try:
+        for window in split_stream(_checked_blocks(task.path, task.plan), task.plan):
+            windows += 1
+            if window.start not in task.done:
+                yield FileWindow(task.path, window.segment, window.start, window.end, window.context, window.audio)
+        yield FileEnd(task.path, windows)
+    except AudioError as error:
+        yield FileFailure(task.path, error.reason, str(error))
+    except Exception as error:  # whatever a malformed file brings up in a decoder
+        yield FileFailure(task.path, "unreadable", f"{type(error).__name__}: {error}")
+
+
+def _checked_blocks(path: str, plan: WindowPlan) -> Iterator[np.ndarray]:
+    """The file's audio. Raises AudioError at its end if all of it was too short for the model, or silent."""
+    length, peak = 0, 0.0
+    for block in stream_audio(path, sampling_rate=plan.sampling_rate):
+        length += len(block)
+        peak = max(peak, float(np.abs(block).max()))
+        yield block
+    if length < plan.min_samples:
+        raise AudioError("too short", f"{path} has {length} samples; the model needs at least {plan.min_samples}.")
+    if peak < 10 ** (SILENCE / 20):
+        raise AudioError("silent", f"{path} is silent: no sample reaches {SILENCE:.0f} dB of full scale.")
+
+
+def main() -> None:
+    """Answer tasks until stdin ends. The pipes get numbers of their own: libraries and their children cannot touch them."""
+    tasks = os.fdopen(os.dup(0), "rb")
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    _send(messages, "ready")
+    while True:
+        try:
+            task = pickle.load(tasks)
+        except EOFError:
+            return
+        try:
+            for message in decode_file(task):
+                _send(messages, message)
+        except BrokenPipeError:  # the parent is gone
+            sys.exit(1)
+
+
+def _send(messages, message: Message | str) -> None:
+    pickle.dump(message, messages, protocol=pickle.HIGHEST_PROTOCOL)
+    messages.flush()

@@ -1,0 +1,304 @@
+"""Bulk embedding: music files → one Parquet table of vectors, or frames per file."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .. import __version__
+from ..modeling_muq import MuQModel
+from .decoding import DecodingPool
+from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, Message
+from .encoding import DTYPES, WindowEncoder, resolve_device, resolve_layers, weights_hash
+from .frame_store import FrameStore
+from .inputs import collect_inputs, path_text
+from .journal import Journal
+from .parquet_store import ParquetStore
+from .settings import EmbedSettings
+from .windows import WindowPlan
+
+
+POOLS = ("mean", "max", "mean+std", "none")
+LOOK_AHEAD = 4  # batches of decoded windows to choose neighbours in length from
+MAX_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class EmbedReport:
+    """What a run did. rows: in the table, or files in the manifest; audio_seconds and seconds: of this run alone."""
+
+    output: Path
+    rows: int
+    files: int
+    failures: list[FileFailure]
+    failures_file: Path
+    audio_seconds: float
+    seconds: float
+
+
+def embed_files(
+    inputs: str | os.PathLike | Iterable[str | os.PathLike],
+    model: str | os.PathLike | MuQModel,
+    output: str | os.PathLike,
+    *,
+    layer: int | Sequence[int] = -1,
+    pool: str = "mean",
+    chunk_length_s: float | None = None,
+    window_length_s: float = 30.0,
+    stride_length_s: float = 0.0,
+    device: str = "auto",
+    dtype: str = "float32",
+    batch_size: int = 8,
+    workers: int | None = None,
+    revision: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> EmbedReport:
+    """Embed audio files, folders and manifests (see `collect_inputs`) into `output`.
+
+    One row per file and layer, pooled over all of its frames; with `chunk_length_s` one row per chunk of that length. Audio
+    longer than `window_length_s` is seen in windows, each with `stride_length_s` of context on both sides. With
+    `pool="none"` the output is a folder of frames [T, D], one safetensors file per audio file.
+
+    A loaded `model` is used as it is, where it is. `resume` continues a run that was cut off, and adds new files to a finished
+    output; `overwrite` replaces it. Files that cannot be embedded are listed in the report and in `failures_file`.
+    Raises ValueError for wrong options, other settings than those of the output to resume, and inputs without any file.
+    """
+    started = time.monotonic()
+    output = Path(output)
+    store_class = _check_options(output, pool, layer, chunk_length_s, batch_size, resume, overwrite)
+    paths = collect_inputs(inputs)
+    name, model = _load_model(model, revision, device, dtype)
+    config = model.config
+    plan = WindowPlan.from_seconds(config, chunk_length_s, window_length_s, stride_length_s)
+    layers = resolve_layers(layer, config.num_hidden_layers)
+    weights = weights_hash(model)
+    settings = EmbedSettings(
+        model=name,
+        revision=getattr(config, "_commit_hash", None) or f"sha256:{weights[:12]}",
+        weights=weights,
+        dtype=str(model.dtype).removeprefix("torch."),
+        layers=layers,
+        pool=pool,
+        chunk_length_s=chunk_length_s,
+        window_length_s=window_length_s,
+        stride_length_s=stride_length_s,
+        version=__version__,
+    )
+    encoder = WindowEncoder(model.eval(), layers, pool)
+    store = store_class(output, settings, encoder.vector_size, config)
+    run = _Run(store, _open_journal(store, output, settings, resume), encoder, progress)
+    try:
+        run.process(paths, plan, batch_size, _default_workers() if workers is None else workers)
+        rows = run.finish(paths)
+    finally:
+        run.journal.close()
+        failures_file = _write_failures(output, list(run.failures.values()))
+    run.journal.remove()
+    return EmbedReport(
+        output=output,
+        rows=rows,
+        files=len(paths),
+        failures=list(run.failures.values()),
+        failures_file=failures_file,
+        audio_seconds=run.audio_samples / config.sampling_rate,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Run:
+    """One run: decoded windows → batches → model → store, with the count of each file's windows."""
+
+    def __init__(self, store: ParquetStore | FrameStore, journal: Journal, encoder: WindowEncoder, progress: bool):
+        self.store = store
+        self.journal = journal
+        self.encoder = encoder
+        self.failures: dict[str, FileFailure] = {}
+        self.audio_samples = 0
+        self._progress = progress
+        self._stored: dict[str, int] = {}  # unfinished files → windows stored
+        self._windows: dict[str, int] = {}  # files read to their end → windows in all
+
+    def process(self, paths: list[str], plan: WindowPlan, batch_size: int, workers: int) -> None:
+        """Store every window of every file that is not stored yet."""
+        open_paths = [path for path in paths if not self._is_finished(path)]
+        tasks = [DecodeTask(path, plan, self.journal.windows_done(path)) for path in open_paths]
+        self._stored = {task.path: len(task.done) for task in tasks}
+        self._bar = tqdm(
+            total=len(paths), initial=len(paths) - len(tasks), unit="file", disable=not self._progress, dynamic_ncols=True
+        )
+        self._clock = time.monotonic()
+        with self._bar, DecodingPool(tasks, min(workers, len(tasks)), max_waiting=2 * batch_size) as decoded:
+            for batch in bucket_by_length(decoded, decoded.waiting, batch_size, self._end_file):
+                self._embed(batch)
+
+    def finish(self, paths: list[str]) -> int:
+        """Put the output in place → its rows."""
+        for path in paths:
+            if path not in self.failures and not self._is_finished(path):
+                message = f"{path} changed while it was read: run again with --resume."
+                self.failures[path] = FileFailure(path, "unreadable", message)
+        return self.store.finish(self.journal, paths)
+
+    def _is_finished(self, path: str) -> bool:
+        return self.store.is_finished(path) or self.journal.is_complete(path)
+
+    def _embed(self, windows: list[FileWindow]) -> None:
+        values = self.encoder(windows)
+        finite = [bool(np.isfinite(value).all()) for value in values]
+        for window, is_finite in zip(windows, finite, strict=True):
+            if not is_finite and window.path not in self.failures:
+                seconds = window.start / self.encoder.model.config.sampling_rate
+                message = f"{window.path}: the model's output is not finite at {seconds:.1f} s; try --dtype float32."
+                self._fail(FileFailure(window.path, "not finite", message))
+        good = [index for index, window in enumerate(windows) if window.path not in self.failures]
+        if good:
+            self._store([windows[index] for index in good], [values[index] for index in good])
+        self.audio_samples += sum(window.end - window.start for window in windows)
+        seconds = self.audio_samples / self.encoder.model.config.sampling_rate
+        self._bar.set_postfix_str(f"{seconds / (time.monotonic() - self._clock):.1f} audio-s/s")
+
+    def _store(self, windows: list[FileWindow], values: list[np.ndarray]) -> None:
+        records = np.zeros(len(windows), self.journal.dtype)
+        for record, window in zip(records, windows, strict=True):
+            first, last = self.encoder.kept_frames(window)
+            record["segment"], record["start"], record["end"] = window.segment, window.start, window.end
+            record["frames"] = last - first
+        self.store.append(self.journal, [window.path for window in windows], records, values)
+        for window in windows:
+            self._stored[window.path] += 1
+            self._complete_if_whole(window.path)
+
+    def _end_file(self, message: FileEnd | FileFailure) -> None:
+        if isinstance(message, FileFailure):
+            self._fail(message)
+        else:
+            self._windows[message.path] = message.windows
+            self._complete_if_whole(message.path)
+
+    def _complete_if_whole(self, path: str) -> None:
+        if path not in self.failures and self._windows.get(path) == self._stored[path]:
+            self.store.complete(self.journal, path, self._windows.pop(path))
+            self._bar.update()
+
+    def _fail(self, failure: FileFailure) -> None:
+        self.failures[failure.path] = failure
+        if self._progress:
+            tqdm.write(f"{failure.reason}: {failure.message}", file=sys.stderr)
+        self._bar.update()
+
+
+def bucket_by_length(
+    messages: Iterable[Message],
+    waiting: Callable[[], bool],
+    batch_size: int,
+    end_file: Callable[[FileEnd | FileFailure], None],
+) -> Iterator[list[FileWindow]]:
+    """Windows → batches of windows of similar length; other messages go to `end_file` as they come.
+
+    Of the windows at hand a batch takes the oldest and those nearest to it in length, so none waits for ever. More windows
+    than one batch are gathered only while `waiting()` says that they come at once, and LOOK_AHEAD batches at most.
+    """
+    held: list[FileWindow] = []
+    for message in messages:
+        if not isinstance(message, FileWindow):
+            end_file(message)
+            continue
+        held.append(message)
+        while len(held) >= LOOK_AHEAD * batch_size or (len(held) >= batch_size and not waiting()):
+            yield _take_batch(held, batch_size)
+    while held:
+        yield _take_batch(held, batch_size)
+
+
+def _take_batch(held: list[FileWindow], batch_size: int) -> list[FileWindow]:
+    length = len(held[0].audio)
+    nearest = sorted(range(len(held)), key=lambda index: abs(len(held[index].audio) - length))[:batch_size]
+    batch = [held[index] for index in nearest]
+    for index in sorted(nearest, reverse=True):
+        del held[index]
+    return batch
+
+
+def _check_options(
+    output: Path,
+    pool: str,
+    layer: int | Sequence[int],
+    chunk_length_s: float | None,
+    batch_size: int,
+    resume: bool,
+    overwrite: bool,
+) -> type[ParquetStore] | type[FrameStore]:
+    """Everything that can be refused before the model is loaded → the kind of output."""
+    if pool not in POOLS:
+        raise ValueError(f"`pool` must be one of {', '.join(POOLS)}, got {pool!r}.")
+    if batch_size < 1:
+        raise ValueError(f"the batch size must be at least 1, got {batch_size}.")
+    if resume and overwrite:
+        raise ValueError("--resume keeps what is there and --overwrite replaces it: choose one.")
+    if pool == "none" and chunk_length_s is not None:
+        raise ValueError("--chunk-length-s makes rows of pooled vectors; --pool none writes all frames of a file.")
+    if pool == "none" and not isinstance(layer, int) and len(layer) > 1:
+        raise ValueError(f"--pool none writes the frames of one layer, got {len(layer)} layers.")
+    store_class = FrameStore if pool == "none" else ParquetStore
+    store_class.check_output(output)
+    if not (resume or overwrite):
+        if Journal.exists(_journal_folder(output)):
+            raise ValueError(f"an unfinished run of {output} is there: --resume continues it, --overwrite starts again.")
+        if store_class.exists(output):
+            raise ValueError(f"{output} exists: --resume adds new files to it, --overwrite replaces it.")
+    return store_class
+
+
+def _journal_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
+
+
+def _open_journal(store: ParquetStore | FrameStore, output: Path, settings: EmbedSettings, resume: bool) -> Journal:
+    """Continue the unfinished run if there is one to resume, else begin."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = _journal_folder(output)
+    journal = Journal(folder, store.vector_shape)
+    unfinished = resume and Journal.exists(folder)
+    replaces = not resume
+    if unfinished:
+        stored, replaces = Journal.stored_settings(folder)
+        settings.require_same(stored, str(folder))
+    if not replaces and store.exists(output):
+        store.load_finished()
+    return journal.reopen() if unfinished else journal.create(settings, replaces)
+
+
+def _load_model(
+    model: str | os.PathLike | MuQModel, revision: str | None, device: str, dtype: str
+) -> tuple[str, MuQModel]:
+    """→ the name to record, and the model ready to run."""
+    if isinstance(model, MuQModel):
+        return model.name_or_path or type(model).__name__, model
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    place = resolve_device(device)
+    arguments = {} if revision is None else {"revision": revision}
+    return os.fspath(model), MuQModel.from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(place)
+
+
+def _default_workers() -> int:
+    return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) - 1))
+
+
+def _write_failures(output: Path, failures: list[FileFailure]) -> Path:
+    """Write the failures beside the output, or delete what an earlier run left there → their file."""
+    path = output.with_name(output.name.removesuffix(".parquet") + ".failures.jsonl")
+    lines = [{"path": path_text(f.path), "reason": f.reason, "message": path_text(f.message)} for f in failures]
+    if lines:
+        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    else:
+        path.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,147 @@
+"""Frames [T, D] → one safetensors file per audio file, and a manifest of them."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..configuration_muq import MuQConfig
+from .inputs import path_text
+from .journal import Journal
+from .settings import EmbedSettings
+
+
+HEADER_BYTES = 1024  # of a safetensors file, its length field included; frames can be written before their number is known
+MANIFEST = "manifest.jsonl"
+SETTINGS = "embed_settings.json"
+STEM_CHARACTERS = 60  # of the audio file's name in the name of its frames; file systems allow 255 bytes
+
+
+class FrameStore:
+    """Frames go to a file of their own window by window; it gets its header and its place when the audio file is complete.
+
+    The output folder holds `manifest.jsonl` (path, file, frames, start, end, layer, model, revision, fingerprint),
+    `embed_settings.json` and `NAME-HASH.safetensors` with the tensor "frames".
+    """
+
+    vector_shape = (0,)  # nothing but the windows' places goes to the journal
+
+    def __init__(self, output: Path, settings: EmbedSettings, vector_size: int, config: MuQConfig):
+        self.output = output
+        self.settings = settings
+        self.vector_size = vector_size
+        self.sampling_rate = config.sampling_rate
+        self.samples_per_frame = config.samples_per_frame
+        self._in_manifest: dict[str, dict] = {}  # path as text → its line
+        self._begun: set[str] = set()  # by this process, as the journal hears of a window after its frames are written
+
+    @staticmethod
+    def check_output(output: Path) -> None:
+        if output.is_file() or output.suffix.lower() == ".parquet":
+            raise ValueError(f"with --pool none, --output must be a folder, got {str(output)!r}.")
+
+    @staticmethod
+    def exists(output: Path) -> bool:
+        return (output / MANIFEST).exists()
+
+    def load_finished(self) -> None:
+        """Keep the files of a finished folder of the same settings."""
+        try:
+            stored = EmbedSettings.from_dict(json.loads((self.output / SETTINGS).read_text("utf-8")))
+            lines = [json.loads(line) for line in (self.output / MANIFEST).read_text("utf-8").splitlines()]
+            self._in_manifest = {line["path"]: line for line in lines}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.output} is no output of `muq-hf embed --pool none`: use another --output.") from error
+        self.settings.require_same(stored, str(self.output))
+
+    def is_finished(self, path: str) -> bool:
+        return path_text(path) in self._in_manifest
+
+    def append(self, journal: Journal, paths: list[str], records: np.ndarray, values: list[np.ndarray]) -> None:
+        """values: for each window, its kept frames [n, D]; written at their place in the file, then noted."""
+        journal.frames_folder.mkdir(exist_ok=True)
+        for path, record, frames in zip(paths, records, values, strict=True):
+            position = int(record["start"]) // self.samples_per_frame * self._bytes_per_frame
+            begun = path in self._begun or journal.windows_done(path)
+            self._begun.add(path)
+            with open(journal.frames_folder / frames_name(path), "rb+" if begun else "wb") as file:
+                file.seek(HEADER_BYTES + position)
+                file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+        journal.append(paths, records)
+
+    def complete(self, journal: Journal, path: str, windows: int) -> None:
+        """Give the file of frames its header and move it into the output folder."""
+        unfinished = journal.frames_folder / frames_name(path)
+        if not unfinished.exists():  # a killed run had moved it, but not yet noted so
+            return journal.complete(path, windows)
+        num_frames = (unfinished.stat().st_size - HEADER_BYTES) // self._bytes_per_frame
+        with open(unfinished, "rb+") as file:
+            file.write(self._header(num_frames))
+            file.flush()
+            os.fsync(file.fileno())
+        self.output.mkdir(parents=True, exist_ok=True)
+        os.replace(unfinished, self.output / unfinished.name)
+        return journal.complete(path, windows)
+
+    def finish(self, journal: Journal, order: list[str]) -> int:
+        """Write the settings and the manifest → number of files in it."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        lines = dict(self._in_manifest)
+        for path, records in journal.complete_files(order):
+            lines[path_text(path)] = self._line(path, records)
+        self._remove_replaced({line["file"] for line in lines.values()})
+        _replace_text(self.output / SETTINGS, json.dumps(self.settings.to_dict(), indent=2))
+        _replace_text(self.output / MANIFEST, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values()))
+        return len(lines)
+
+    def _remove_replaced(self, kept: set[str]) -> None:
+        """Delete the frames that an overwritten manifest named."""
+        if self.exists(self.output):
+            for line in (self.output / MANIFEST).read_text("utf-8").splitlines():
+                if (name := Path(json.loads(line)["file"]).name) not in kept:
+                    (self.output / name).unlink(missing_ok=True)
+
+    @property
+    def _bytes_per_frame(self) -> int:
+        return 4 * self.vector_size
+
+    def _header(self, num_frames: int) -> bytes:
+        """The first bytes of a safetensors file: the length of the JSON (8 bytes), the JSON, padded with spaces."""
+        length = num_frames * self._bytes_per_frame
+        tensor = {"dtype": "F32", "shape": [num_frames, self.vector_size], "data_offsets": [0, length]}
+        metadata = {
+            "fingerprint": self.settings.fingerprint,
+            "layer": str(self.settings.layers[0]),
+            "frame_rate": str(self.sampling_rate / self.samples_per_frame),
+        }
+        content = json.dumps({"__metadata__": metadata, "frames": tensor}).encode("ascii").ljust(HEADER_BYTES - 8)
+        return len(content).to_bytes(8, "little") + content
+
+    def _line(self, path: str, records: np.ndarray) -> dict:
+        return {
+            "path": path_text(path),
+            "file": frames_name(path),
+            "frames": int(records["frames"].sum()),
+            "start": float(records["start"].min() / self.sampling_rate),
+            "end": float(records["end"].max() / self.sampling_rate),
+            "layer": self.settings.layers[0],
+            "model": self.settings.model,
+            "revision": self.settings.revision,
+            "fingerprint": self.settings.fingerprint,
+        }
+
+
+def frames_name(path: str) -> str:
+    """→ a file name that tells the song, and tells songs of the same name apart."""
+    stem = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in Path(path_text(path)).stem)[:STEM_CHARACTERS]
+    return f"{stem}-{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:12]}.safetensors"
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
