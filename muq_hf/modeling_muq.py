@@ -75,13 +75,16 @@ class MelRVQOutput(ModelOutput):
 def _frozen_batch_statistics(model: nn.Module):
     """While activations are computed again for the backward pass, leave the running statistics alone."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked.clone() for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
