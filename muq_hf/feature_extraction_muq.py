@@ -78,7 +78,7 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
 
     def _check(self, audio, index: int) -> np.ndarray:
         """One float32 waveform [S], or a ValueError that says which item is wrong and how to mend it."""
-        waveform = _as_float32(audio, index)
+        waveform = as_float32(audio, index)
         if waveform.ndim != 1:
             raise ValueError(
                 f"item {index} has shape {waveform.shape}; a mono waveform [samples] is needed. Downmix stereo with "
@@ -133,7 +133,8 @@ def _as_batch(raw_audio) -> list:
     return [raw_audio] if np.isscalar(raw_audio[0]) else list(raw_audio)
 
 
-def _as_float32(audio, index: int) -> np.ndarray:
+def as_float32(audio, index: int) -> np.ndarray:
+    """Floats as they are, int16 and int32 as PCM. Raises ValueError, which names the item by its index, for other dtypes."""
     if isinstance(audio, torch.Tensor):
         audio = audio.detach().cpu()
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
