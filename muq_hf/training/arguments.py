@@ -1,0 +1,217 @@
+"""Settings of a training run: one JSON file, where every setting is written once, and the command line on top of it.
+
+The file's top level holds what all stages share; the sections "mel_rvq", "muq", "latent_rvq" and "iterate" hold what is a
+stage's own. "latent_rvq" starts from "mel_rvq" and "iterate" from "muq", so that they name only what differs. Besides the
+settings below, every argument of `transformers.TrainingArguments` may stand in the file and on the command line.
+"""
+
+import argparse
+import difflib
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from transformers import HfArgumentParser, TrainingArguments
+
+
+@dataclass
+class DataArguments:
+    data: str | None = field(
+        default=None, metadata={"help": "folder of audio files, JSONL manifest, or folder of a saved `datasets` dataset"}
+    )
+    clip_seconds: float = field(default=30.0, metadata={"help": "length of the random crops (s); shorter files are left out"})
+    channel: str = field(default="random", metadata={"help": '"random": one channel of each crop; "mix": their mean'})
+    eval_share: float = field(default=0.05, metadata={"help": "share of the tracks that is only evaluated on"})
+    num_eval_clips: int = field(default=64, metadata={"help": "fixed crops of those tracks"})
+    max_failing_share: float = field(
+        default=0.05, metadata={"help": "training stops when more than this share of the tracks cannot be read"}
+    )
+    hash_files: bool = field(default=True, metadata={"help": "list each file's SHA-256 with the finished model"})
+
+
+@dataclass
+class MelRVQArguments:
+    model: dict | str = field(default_factory=dict, metadata={"help": "fields of MelRVQConfig (JSON)"})
+    statistics_clips: int = field(
+        default=0, metadata={"help": "crops to measure the log-mel's mean and deviation on; 0 keeps those of the model"}
+    )
+    collapse_usage: float = field(default=0.2, metadata={"help": "warn when a codebook uses less than this share of its codes"})
+
+    def __post_init__(self):
+        self.model = _as_dict(self.model)
+
+
+@dataclass
+class MuQArguments:
+    model: dict | str = field(
+        default_factory=dict, metadata={"help": 'fields of MuQConfig (JSON), and "preset": tiny, base or large'}
+    )
+    targets: str | None = field(
+        default=None, metadata={"help": 'folder of a Mel-RVQ or of stored tokens, or "random_projection" (as in MusicFM)'}
+    )
+
+    def __post_init__(self):
+        self.model = _as_dict(self.model)
+
+
+@dataclass
+class IterateArguments:
+    model: dict | str = field(
+        default_factory=dict, metadata={"help": 'fields of MuQConfig (JSON), and "preset": tiny, base or large'}
+    )
+    teacher: str | None = field(default=None, metadata={"help": "folder of the converged model whose latents are quantized"})
+    layer: int = field(default=10, metadata={"help": "hidden state to quantize: 0 = input of the first layer"})
+    rounds: int = field(default=1, metadata={"help": "rounds of refinement; each starts from the model of the round before"})
+    store_targets: bool = field(
+        default=False, metadata={"help": "compute the tokens of all tracks once and keep them on disk (needs channel=mix)"}
+    )
+
+    def __post_init__(self):
+        self.model = _as_dict(self.model)
+        if self.rounds < 1:
+            raise ValueError(f"`rounds` must be at least 1, got {self.rounds}.")
+
+
+COMMON_DEFAULTS = {
+    "dataloader_drop_last": True,
+    "ddp_find_unused_parameters": False,
+    "eval_strategy": "steps",
+    "label_names": [],
+    "logging_nan_inf_filter": False,  # a loss that is not finite stops the run
+    "logging_steps": 10,
+    "prediction_loss_only": True,
+    "remove_unused_columns": False,
+    "save_total_limit": 2,
+}
+STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
+    "mel_rvq": {
+        "adam_beta2": 0.999,
+        "clip_seconds": 5.0,
+        "learning_rate": 1e-4,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "max_steps": 4000,
+        "per_device_train_batch_size": 32,
+        "weight_decay": 0.0,
+    },
+    "muq": {
+        "adam_beta2": 0.98,
+        "adam_epsilon": 1e-6,
+        "clip_seconds": 30.0,
+        "learning_rate": 5e-4,
+        "lr_scheduler_kwargs": {"lr_end": 0.0, "power": 1.0},
+        "lr_scheduler_type": "polynomial",
+        "max_grad_norm": 10.0,
+        "max_steps": 400_000,
+        "per_device_train_batch_size": 6,
+        "warmup_steps": 32_000,
+        "weight_decay": 0.01,
+    },
+}
+STAGE_ARGUMENTS = {
+    "mel_rvq": MelRVQArguments,
+    "muq": MuQArguments,
+    "latent_rvq": MelRVQArguments,
+    "iterate": IterateArguments,
+}
+PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq"}
+NOT_INHERITED = {"latent_rvq": ("statistics_clips",), "iterate": ("targets",)}
+
+
+@dataclass
+class Settings:
+    """What one stage runs with. `given` is the flat dictionary it came from, as it is written to the run folder."""
+
+    data: DataArguments
+    stage: MelRVQArguments | MuQArguments | IterateArguments
+    training: TrainingArguments
+    given: dict
+
+
+def read_config(path: str | Path) -> dict:
+    """A configuration file as a dictionary. Raises ValueError for a file that is missing, no JSON or has unknown sections."""
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the configuration {path}: {error.strerror}.") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a JSON object, got a {type(config).__name__}.")
+    sections = [name for name, value in config.items() if isinstance(value, dict)]
+    unknown = [name for name in sections if name not in STAGE_ARGUMENTS and name not in _known_names()]
+    if unknown:
+        raise ValueError(f"{path} has unknown sections {unknown}; valid: {', '.join(STAGE_ARGUMENTS)}.")
+    return config
+
+
+def flat_settings(config: dict, stage: str, overrides: dict) -> dict:
+    """The settings of `stage`: defaults, then the shared ones, the parent stage's, the stage's own, the command line's."""
+    parent = PARENTS[stage]
+    inherited = dict(config.get(parent, {})) if parent else {}
+    for name in NOT_INHERITED.get(stage, ()):
+        inherited.pop(name, None)
+    shared = {name: value for name, value in config.items() if name not in STAGE_ARGUMENTS}
+    return {**COMMON_DEFAULTS, **STAGE_DEFAULTS[parent or stage], **shared, **inherited, **config.get(stage, {}), **overrides}
+
+
+def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
+    """Check and type the flat settings of `stage`. Raises ValueError for names that no argument has."""
+    types = (DataArguments, STAGE_ARGUMENTS[stage], TrainingArguments)
+    known = {f.name for kind in types for f in fields(kind)}
+    others = {f.name for kind in STAGE_ARGUMENTS.values() for f in fields(kind)} - known
+    flat = {name: value for name, value in flat.items() if name not in others}  # shared settings of other stages
+    for name in flat:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "; see `muq-hf train --help`."
+            raise ValueError(f"unknown setting {name!r} for the stage {stage!r}{hint}")
+    flat = {**flat, "output_dir": str(output_dir)}
+    if flat.get("eval_steps") is None and flat.get("eval_strategy") == "steps":
+        flat["eval_steps"] = flat.get("save_steps", 500)
+    data, own, training = HfArgumentParser(types).parse_dict(flat)
+    _check(data, training)
+    return Settings(data, own, training, flat)
+
+
+def command_line_overrides(argv: list[str]) -> dict:
+    """Only what was given: `--learning_rate 1e-4`, `--max-steps 10`, `--output RUN`, `--resume`, …"""
+    kinds = (DataArguments, *dict.fromkeys(STAGE_ARGUMENTS.values()), TrainingArguments)
+    parser = HfArgumentParser(kinds, prog="muq-hf train STAGE CONFIG.json", conflict_handler="resolve", allow_abbrev=False)
+    parser.add_argument("--output", dest="output_dir", help="run folder; the model comes into RUN/final")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+        action.required = False
+    return vars(parser.parse_args(argv))
+
+
+def _check(data: DataArguments, training: TrainingArguments) -> None:
+    if data.channel not in ("random", "mix"):
+        raise ValueError(f'`channel` must be "random" or "mix", got {data.channel!r}.')
+    if not 0 <= data.eval_share < 1:
+        raise ValueError(f"`eval_share` must be at least 0 and below 1, got {data.eval_share}.")
+    if not data.clip_seconds > 0:
+        raise ValueError(f"`clip_seconds` must be positive, got {data.clip_seconds}.")
+    if training.n_gpu > 1:
+        raise ValueError(
+            f"{training.n_gpu} GPUs are visible to one process: start one process per GPU, `torchrun --nproc_per_node "
+            f"{training.n_gpu} -m muq_hf.training.STAGE CONFIG.json`, or set CUDA_VISIBLE_DEVICES to one."
+        )
+
+
+def _as_dict(value: dict | str) -> dict:
+    if isinstance(value, dict):
+        return value
+    try:
+        parsed = json.loads(value)
+    except json.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ValueError(f'`model` must be a JSON object such as {{"preset": "tiny"}}, got {value!r}.')
+    return parsed
+
+
+def _known_names() -> set[str]:
+    kinds = (DataArguments, *STAGE_ARGUMENTS.values(), TrainingArguments)
+    return {f.name for kind in kinds for f in fields(kind)}

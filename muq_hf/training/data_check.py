@@ -1,0 +1,128 @@
+"""`muq-hf data check`: what a folder of music holds, what of it cannot be trained on, and a manifest of the rest."""
+
+import argparse
+import hashlib
+import json
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..audio import SILENCE, AudioError, audio_info, stream_audio
+from .tracks import Skipped, Track, find_tracks
+
+
+BLOCK_SECONDS = 10.0
+CHECK_RATE = 24_000  # Hz
+DESCRIPTION = """\
+Decode all music once and report hours, sampling rates, channels, silence, broken files and duplicates.
+
+  muq-hf data check MUSIC
+  muq-hf data check MUSIC --manifest music.jsonl    list what is sound, with durations, to train on: --data music.jsonl
+"""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding a track told. silence: share of blocks of 10 s that are silent; digest: of the decoded samples."""
+
+    track: Track
+    sampling_rate: int  # Hz
+    channels: int
+    duration: float  # seconds
+    silence: float
+    digest: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
+    parser.add_argument("action", choices=("check",))
+    parser.add_argument("data", metavar="DATA", help="folder of audio, JSONL manifest, or folder of a saved dataset")
+    parser.add_argument("--manifest", metavar="FILE.jsonl", help="write the sound tracks, each music once")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode (default: 2)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    checked, skipped = check_data(arguments.data, arguments.workers)
+    print(report(checked, skipped))
+    if arguments.manifest:
+        kept = sound_tracks(checked)
+        write_manifest(kept, Path(arguments.manifest))
+        print(f"{arguments.manifest}: {len(kept)} tracks")
+    return 1 if skipped else 0
+
+
+def check_data(data: str | Path, workers: int = 2) -> tuple[list[Checked], list[Skipped]]:
+    """Decode every track. Raises ValueError where there is no readable audio at all."""
+    tracks, skipped = find_tracks(data)
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(_check_or_skip, tracks))
+    return [r for r in results if isinstance(r, Checked)], skipped + [r for r in results if isinstance(r, Skipped)]
+
+
+def report(checked: list[Checked], skipped: list[Skipped]) -> str:
+    """The findings as text."""
+    hours = sum(item.duration for item in checked) / 3600
+    rates = Counter(f"{item.sampling_rate} Hz, {item.channels} channel{'s' * (item.channels > 1)}" for item in checked)
+    durations = sorted(item.duration for item in checked) or [0.0]
+    lines = [
+        f"{len(checked)} tracks, {hours:.2f} h; shortest {durations[0]:.1f} s, median {durations[len(durations) // 2]:.1f} s, "
+        f"longest {durations[-1]:.1f} s",
+        *[f"  {count} of {kind}" for kind, count in rates.most_common()],
+    ]
+    silent = [item for item in checked if item.silence == 1.0]
+    partly = [item for item in checked if 0.25 < item.silence < 1.0]
+    lines += [f"silent: {item.track.name}" for item in silent]
+    lines += [f"{item.silence:.0%} silent: {item.track.name}" for item in partly]
+    lines += [f"same music: {', '.join(item.track.name for item in group)}" for group in duplicates(checked)]
+    lines += [f"{item.reason}: {item.message}" for item in skipped]
+    lines.append(f"{len(skipped)} broken, {len(silent)} silent, {len(duplicates(checked))} groups of duplicates")
+    return "\n".join(lines)
+
+
+def duplicates(checked: list[Checked]) -> list[list[Checked]]:
+    """Groups of tracks that decode to the same samples (silence aside)."""
+    groups = defaultdict(list)
+    for item in checked:
+        if item.silence < 1.0:
+            groups[item.digest].append(item)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def sound_tracks(checked: list[Checked]) -> list[Track]:
+    """Not silent, and the first of each group of duplicates."""
+    repeated = {item.track for group in duplicates(checked) for item in group[1:]}
+    return [item.track for item in checked if item.silence < 1.0 and item.track not in repeated]
+
+
+def write_manifest(tracks: list[Track], path: Path) -> None:
+    """JSONL with absolute paths. Raises ValueError for tracks of a saved dataset, which have no path of their own."""
+    if any(track.row is not None for track in tracks):
+        raise ValueError("a manifest lists files; the rows of a saved dataset have none. Give the dataset's folder as --data.")
+    lines = []
+    for track in tracks:
+        entry = {"path": str(Path(track.path).resolve()), "duration": track.duration}
+        if track.start:
+            entry = {"path": entry["path"], "start": track.start, "end": track.start + track.duration}
+        lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _check_or_skip(track: Track) -> Checked | Skipped:
+    try:
+        return _check(track)
+    except AudioError as error:
+        return Skipped(track.name, error.reason, str(error))
+
+
+def _check(track: Track) -> Checked:
+    info = audio_info(track.source())
+    digest, samples, blocks, silent = hashlib.sha256(), 0, 0, 0
+    end = track.start + track.duration
+    for block in stream_audio(track.source(), BLOCK_SECONDS, CHECK_RATE, track.start, end):
+        digest.update(np.round(block * 2**15).astype(np.int32).tobytes())
+        samples, blocks = samples + len(block), blocks + 1
+        silent += bool(np.abs(block).max() < 10 ** (SILENCE / 20))
+    return Checked(track, info.sampling_rate, info.channels, samples / CHECK_RATE, silent / blocks, digest.hexdigest())

@@ -1,0 +1,121 @@
+"""The course of every stage: open the run folder, find the tracks, train, save `final/`."""
+
+import logging
+from pathlib import Path
+
+from torch.utils.data import Dataset, default_collate
+from transformers import PreTrainedModel, TrainingArguments, set_seed
+
+from ..feature_extraction_muq import MuQFeatureExtractor
+from .arguments import DataArguments, Settings
+from .clips import ClipDataset, evenly_spread
+from .model_card import write_card
+from .plots import plot_curves
+from .run_folder import RunFolder, clear_disk_errors, training_files, write_training_files
+from .tracks import Track, check_failing_share, find_tracks, keep_long, split_tracks, summary
+from .trainer import StageTrainer
+
+
+logger = logging.getLogger(__name__)
+
+
+class Stage:
+    """One training run from tracks to `final/`. Subclasses give model, datasets and trainer."""
+
+    trainer_class = StageTrainer
+    what: str  # for the model card
+
+    def __init__(self, settings: Settings, run: RunFolder, resume: bool = False):
+        self.settings, self.run_folder, self.resume = settings, run, resume
+        self.data: DataArguments = settings.data
+        self.training: TrainingArguments = settings.training
+
+    def build_model(self, train_tracks: list[Track]) -> PreTrainedModel:
+        raise NotImplementedError
+
+    def build_dataset(self, model: PreTrainedModel, tracks: list[Track]) -> ClipDataset:
+        data = self.data
+        seed = self.training.seed if self.training.data_seed is None else self.training.data_seed
+        return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, skip_log=self.run_folder.skip_log)
+
+    def trainer_arguments(self) -> dict:
+        """What the stage's trainer takes besides the usual."""
+        return {}
+
+    def after_training(self, trainer: StageTrainer, eval_dataset: Dataset | None) -> dict:
+        """Plots and tables of the stage → what the model card tells of them."""
+        return {}
+
+    def earlier_models(self) -> list[Path]:
+        """Folders of the models whose training music this one has heard through its targets."""
+        return []
+
+    def run(self) -> Path:
+        """→ `RUN/final`. A finished run is left as it is."""
+        run = self.run_folder
+        checkpoint = run.open(self.settings.given, self.resume)
+        if run.finished:
+            logger.info("%s is finished.", run.final)
+            return run.final
+        with clear_disk_errors(run.path):
+            self._train(checkpoint)
+        return run.final
+
+    def _train(self, checkpoint: Path | None) -> None:
+        run, training = self.run_folder, self.training
+        set_seed(training.seed)
+        with training.main_process_first(desc="find the tracks"):
+            train_tracks, eval_tracks = run.tracks(self._find_tracks)
+        model = self.build_model(train_tracks)
+        train_dataset = self.build_dataset(model, train_tracks)
+        eval_dataset = evenly_spread(self.build_dataset(model, eval_tracks), self.data.num_eval_clips) if eval_tracks else None
+        if eval_dataset is None:
+            training.eval_strategy = "no"
+        trainer = self.trainer_class(
+            model=model,
+            args=training,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=default_collate,
+            processing_class=MuQFeatureExtractor(sampling_rate=model.config.sampling_rate, min_samples=model.config.min_samples),
+            run_folder=run,
+            track_limits=(len(train_tracks) + len(eval_tracks), self.data.max_failing_share),
+            **self.trainer_arguments(),
+        )
+        if checkpoint is not None:
+            run.forget_metrics_after(int(checkpoint.name.rsplit("-", 1)[1]))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        self._finish(trainer, train_tracks, eval_dataset)
+
+    def _find_tracks(self) -> tuple[list[Track], list[Track]]:
+        """Find, check and split the tracks; say what is left out and why."""
+        data, run = self.data, self.run_folder
+        if data.data is None:
+            raise ValueError("no music was given: pass --data DIR_OR_MANIFEST, or set `data` in the configuration.")
+        tracks, unreadable = find_tracks(data.data)
+        check_failing_share(len(unreadable), len(tracks) + len(unreadable), data.max_failing_share, unreadable)
+        tracks, short = keep_long(tracks, data.clip_seconds)
+        for item in unreadable:
+            run.skip_log.add(item)
+        if unreadable or short:
+            logger.warning("left out: %s", summary([*unreadable, *short]))
+        return split_tracks(tracks, data.eval_share)
+
+    def _finish(self, trainer: StageTrainer, train_tracks: list[Track], eval_dataset: Dataset | None) -> None:
+        run = self.run_folder
+        results = self.after_training(trainer, eval_dataset)
+        if trainer.is_world_process_zero():
+            skipped = run.skip_log.read()
+            if skipped:
+                logger.warning("%d tracks could not be read and were left out: %s", len(skipped), summary(skipped))
+            plot_curves(run.metrics, run.plots / "curves.png")
+            heard = training_files(train_tracks, self.data.hash_files, self.earlier_models())
+
+            def write(folder: Path) -> None:
+                trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(folder)
+                trainer.processing_class.save_pretrained(folder)
+                write_training_files(folder, heard)
+                write_card(folder / "README.md", self.what, self.settings, trainer, heard, results)
+
+            run.save_final(write)
+        trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,105 @@
+"""What the three stages share: `transformers.Trainer` with seeded crops, sums over processes, and errors instead of NaN."""
+
+import json
+
+import torch
+import torch.distributed as dist
+from transformers import Trainer, TrainerCallback
+
+from .clips import ClipSampler
+from .tracks import check_failing_share
+
+
+class RunningSums:
+    """Tensors summed over steps, and over processes when they are read."""
+
+    def __init__(self):
+        self._sums: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, **values: torch.Tensor) -> None:
+        for name, value in values.items():
+            value = value.detach().double() if value.is_floating_point() else value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def take(self) -> dict[str, torch.Tensor]:
+        """The sums over all processes, on the CPU; starts anew."""
+        sums, self._sums = self._sums, {}
+        if dist.is_available() and dist.is_initialized():
+            for value in sums.values():
+                dist.all_reduce(value)
+        return {name: value.cpu() for name, value in sums.items()}
+
+
+class StageTrainer(Trainer):
+    """A stage adds to `self.sums` in `compute_loss` and turns them into metrics in `metrics_from`.
+
+    Training and evaluation are never summed together: each is read, and forgotten, when it is logged.
+    """
+
+    def __init__(self, *args, run_folder, track_limits: tuple[int, float], **kwargs):
+        """track_limits: number of tracks, share of them that may be unreadable."""
+        super().__init__(*args, **kwargs)
+        self.run_folder = run_folder
+        self.sums = {True: RunningSums(), False: RunningSums()}
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        self.sampler = ClipSampler(len(self.train_dataset), batch, seed)
+        self.add_callback(_EpochOfSampler(self.sampler))
+        self.add_callback(_StopAtBrokenFiles(run_folder.skip_log, *track_limits))
+        if self.is_world_process_zero():
+            self.add_callback(_MetricsFile(run_folder.metrics))
+
+    def metrics_from(self, sums: dict[str, torch.Tensor]) -> dict[str, float]:
+        raise NotImplementedError
+
+    def _get_train_sampler(self, train_dataset=None):
+        return self.sampler
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}; it did not reach the weights, and earlier "
+                "checkpoints are whole. Lower `learning_rate`, lengthen `warmup_steps`, or set `max_grad_norm`; then --resume."
+            )
+        return loss
+
+    def log(self, logs, start_time=None):
+        is_train, is_eval = "loss" in logs, any(key.startswith("eval_") for key in logs)
+        if is_train or is_eval:
+            sums = self.sums[is_train].take()
+            prefix = "" if is_train else "eval_"
+            if sums:
+                logs |= {prefix + name: value for name, value in self.metrics_from(sums).items()}
+        super().log(logs, start_time)
+
+
+class _EpochOfSampler(TrainerCallback):
+    """The sampler's epoch also where a data loader that skips batches hides it."""
+
+    def __init__(self, sampler: ClipSampler):
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.sampler.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+class _StopAtBrokenFiles(TrainerCallback):
+    def __init__(self, log, num_tracks: int, limit: float):
+        self.log, self.num_tracks, self.limit = log, num_tracks, limit
+
+    def on_log(self, args, state, control, **kwargs):
+        skipped = self.log.read()
+        check_failing_share(len(skipped), self.num_tracks, self.limit, skipped)
+
+
+class _MetricsFile(TrainerCallback):
+    """metrics.jsonl: one JSON object per log, with its step."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
