@@ -1,0 +1,136 @@
+"""`muq-hf probe`: frozen features of any audio model on the corpus's tasks or on a labelled set of one's own."""
+
+import argparse
+from pathlib import Path
+
+
+EPILOG = """\
+examples:
+  muq-hf probe --list
+  muq-hf probe --model RUN/final --suite small --corpus CORPUS
+  muq-hf probe --model m-a-p/MERT-v1-95M RUN/final mel --manifest my_songs.csv --trust-remote-code
+  muq-hf probe --model RUN/final --manifest gtzan:/data/GTZAN
+
+models: a folder or Hub id of MuQ or of any audio encoder of transformers; mel; random:tiny (or base, large, or a MuQ's folder);
+FILE.py:CLASS, an adapter (see examples/peers). manifests: CSV with `path`, `split` and one of `label` (class), `labels` (tags,
+a;b;c), `value` (numbers), `segments` (file of start, end, name), `events` (file of times); JSONL with `path`, `split`, `start`,
+`end`, `group` and `labels`; gtzan:FOLDER, magnatagatune:FOLDER, nsynth:FOLDER."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.add_argument("--list", action="store_true", help="name the tasks and stop")
+    parser.add_argument("--model", nargs="+", default=[], help="what to compare, in one table")
+    parser.add_argument("--suite", choices=("small", "full"), help="the tasks of the corpus, with fewer clips or with all")
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder that examples/corpus wrote (default: corpus)")
+    parser.add_argument("--tasks", nargs="+", help="only these tasks of the suite")
+    parser.add_argument("--held-out", action="store_true", help="recordings only of albums that shipped weights never trained on")
+    parser.add_argument("--manifest", help="a labelled set of your own")
+    parser.add_argument("--label", help="key of the manifest's labels to probe (default: all)")
+    parser.add_argument("--kind", help="kind of the label where the manifest does not tell: key, pitch, tempo, chord …")
+    parser.add_argument("--no-baselines", action="store_true", help="only the named models, without mel and random weights")
+    parser.add_argument("--probes", nargs="+", choices=("linear", "mlp"), default=["linear", "mlp"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--check", action="store_true", help="sanity: shuffled labels and recording cues must give chance")
+    parser.add_argument("--output", type=Path, default=Path("probe_results"), help="folder for JSON, Markdown and PNG")
+    parser.add_argument("--cache", type=Path, help="folder for features (default: OUTPUT/features)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run model code from the Hub (MERT needs it)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode audio")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        print(task_list())
+        return 0
+    if (arguments.suite is None) == (arguments.manifest is None):
+        raise ValueError("choose one of --suite small|full and --manifest FILE; --list names the tasks.")
+    if arguments.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
+    if not arguments.model:
+        raise ValueError("name at least one --model, for instance a folder, a Hub id, or `mel`.")
+
+    from .benchmark import Settings, evaluate
+    from .report import markdown_table, write_report
+
+    questions = _suite_questions(arguments) if arguments.suite else _manifest_questions(arguments)
+    models = _models(arguments)
+    settings = Settings(
+        cache=arguments.cache or arguments.output / "features",
+        seeds=arguments.seeds,
+        probes=tuple(arguments.probes),
+        check=arguments.check,
+        workers=arguments.workers,
+    )
+    rows = evaluate(models, questions, settings)
+    said = {name: str(value) for name, value in vars(arguments).items() if name not in ("run", "command", "debug", "list")}
+    files = write_report(rows, said, arguments.output)
+    print(f"\n{markdown_table(rows)}\nwritten: {', '.join(map(str, files))}")
+    return 0
+
+
+def task_list() -> str:
+    from .tasks import TASKS
+
+    width = max(len(task.name) for task in TASKS)
+    lines = [f"{task.name:{width}}  {'real' if task.real else 'rendered':8}  {task.primary:16} {task.summary}" for task in TASKS]
+    return "\n".join(lines)
+
+
+def _suite_questions(arguments) -> list:
+    from .benchmark import Question
+    from .tasks import find_tasks, load_task
+
+    questions = []
+    for task in find_tasks(arguments.tasks):
+        if not (arguments.corpus / task.manifest).is_file():
+            raise ValueError(
+                f"the task {task.name} needs {arguments.corpus / task.manifest}: build the corpus with examples/corpus, or "
+                "choose others with --tasks."
+            )
+        clips = load_task(task, arguments.corpus, arguments.suite == "small", arguments.held_out)
+        questions.append(Question(task.name, clips, task.label, task.kind, task.primary, task.levelled, task.redraw))
+    return questions
+
+
+def _manifest_questions(arguments) -> list:
+    from .benchmark import Question
+    from .builders import BUILDERS
+    from .manifests import label_kind, read_manifest, with_label
+
+    builder, separator, folder = arguments.manifest.partition(":")
+    if separator and builder in BUILDERS:
+        name, clips = builder, BUILDERS[builder](folder)
+    else:
+        name, clips = Path(arguments.manifest).stem, read_manifest(arguments.manifest)
+    labels = [arguments.label] if arguments.label else sorted({label for clip in clips for label in clip.labels})
+    questions = []
+    for label in labels:
+        labelled = with_label(clips, label)
+        kind = arguments.kind or label_kind([clip.labels[label] for clip in labelled])
+        questions.append(Question.of(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
+    return questions
+
+
+def _models(arguments) -> list:
+    """Encoders with what they say of their training music; unless refused, mel and random weights of the first MuQ's size too."""
+    from ..inference.encoding import resolve_device
+    from .encoders import RANDOM, MuQEncoder, load_encoder
+    from .guards import training_tracks
+
+    device = str(resolve_device(arguments.device))
+    specs = list(dict.fromkeys(arguments.model))
+    encoders = {spec: load_encoder(spec, device, arguments.trust_remote_code) for spec in specs}
+    extra = ["cues"] if arguments.check else []
+    if not arguments.no_baselines:
+        muq = next((spec for spec in specs if isinstance(encoders[spec], MuQEncoder)), None)
+        has_random = any(spec.startswith(RANDOM) for spec in specs)
+        extra += ["mel", *([f"{RANDOM}{muq}"] if muq and not has_random else [])]
+    for spec in extra:
+        if spec not in encoders:
+            encoders[spec] = load_encoder(spec, device)
+    is_checkpoint = {spec: spec in specs and hasattr(encoder, "model") for spec, encoder in encoders.items()}
+    return [
+        (encoder, training_tracks(spec) if is_checkpoint[spec] and not spec.startswith(RANDOM) else None)
+        for spec, encoder in encoders.items()
+    ]

@@ -1,0 +1,199 @@
+"""One face for every model under test: waveforms [B, S] of one length → features per layer, per clip or per frame."""
+
+import hashlib
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
+
+from ..configuration_muq import PRESETS, MuQConfig
+from ..inference.encoding import weights_hash
+from ..modeling_muq import MuQModel
+from ..published_muq import is_published_config
+
+
+FRAME_RATE = 25  # Hz, of frame features whatever the model's own rate
+MAX_SECONDS = 30.0  # longer clips are seen in pieces
+RANDOM = "random:"
+AUDIO_TOWERS = ("audio_model", "audio_tower", "audio_encoder")
+
+
+class Encoder(Protocol):
+    """What the benchmark needs of a model. `fingerprint` changes whenever the features would."""
+
+    name: str
+    fingerprint: str
+    sampling_rate: int  # Hz
+    max_seconds: float  # longest audio for one call
+    min_samples: int  # shortest
+    layer_names: tuple[str, ...]
+
+    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
+        """[B, S] float32 → for each layer [B, D]."""
+
+    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
+        """[B, S] float32 → for each layer [B, T, D] at `FRAME_RATE`. Raises ValueError if the model has no time axis."""
+
+
+def num_frames(num_samples: int, sampling_rate: int) -> int:
+    """Frames of `FRAME_RATE` in so many samples, at least one."""
+    return max(1, round(num_samples * FRAME_RATE / sampling_rate))
+
+
+def to_frame_rate(states: torch.Tensor, num_samples: int, sampling_rate: int) -> torch.Tensor:
+    """[B, T, D] that span `num_samples` → the same at `FRAME_RATE`: means of faster frames, copies of slower ones."""
+    wanted = num_frames(num_samples, sampling_rate)
+    return F.adaptive_avg_pool1d(states.transpose(1, 2), wanted).transpose(1, 2)
+
+
+def short_hash(*parts) -> str:
+    """16 hex digits that depend on all parts, each something JSON can write or bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+class MuQEncoder:
+    """All hidden states of a MuQ."""
+
+    max_seconds = MAX_SECONDS
+
+    def __init__(self, model: MuQModel, name: str):
+        self.model = model.eval()
+        self.name = name
+        self.sampling_rate = model.config.sampling_rate
+        self.min_samples = model.config.min_samples
+        self.layer_names = tuple(f"layer {i}" for i in range(model.config.num_hidden_layers + 1))
+        self.fingerprint = short_hash("muq", weights_hash(model))
+
+    @torch.inference_mode()
+    def _states(self, waves: np.ndarray):
+        return self.model(torch.from_numpy(waves).to(self.model.device), output_hidden_states=True).hidden_states
+
+    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
+        return [state.mean(dim=1).float().cpu().numpy() for state in self._states(waves)]
+
+    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
+        S = waves.shape[1]
+        return [to_frame_rate(state.float(), S, self.sampling_rate).cpu().numpy() for state in self._states(waves)]
+
+
+class TransformersEncoder:
+    """The audio encoder of any checkpoint that `AutoModel` and `AutoFeatureExtractor` load: wav2vec2, MERT, CLAP, Whisper, AST …
+
+    Hidden states [B, T, D] are averaged over time, feature maps [B, C, H, W] over both axes. A feature extractor that pads to a
+    length of its own (Whisper) has the padding left out.
+    """
+
+    def __init__(self, model: nn.Module, extractor, name: str):
+        self.extractor = extractor
+        self.name = name
+        self.model = _audio_tower(model).eval()
+        config = self.model.config
+        self.sampling_rate = extractor.sampling_rate
+        self._fixed_samples = getattr(extractor, "n_samples", None)
+        self.max_seconds = _longest_input(extractor)
+        self.min_samples = self.sampling_rate // FRAME_RATE
+        self._has_time = not hasattr(config, "patch_size")
+        self.fingerprint = short_hash(type(self.model).__name__, weights_hash(self.model), extractor.to_dict())
+        with torch.inference_mode():
+            states = self._states(np.zeros((1, self.sampling_rate), dtype=np.float32))
+        self.layer_names = tuple(f"layer {i}" for i in range(len(states)))
+
+    def _states(self, waves: np.ndarray) -> list[torch.Tensor]:
+        """→ hidden states, each [B, T, D] or [B, C, H, W]."""
+        inputs = self.extractor(list(waves), sampling_rate=self.sampling_rate, return_tensors="pt")
+        accepted = inspect.signature(self.model.forward).parameters
+        inputs = {name: value for name, value in inputs.items() if name in accepted and name != "attention_mask"}
+        inputs = {name: value.to(next(self.model.parameters()).device) for name, value in inputs.items()}
+        output = self.model(**inputs, output_hidden_states=True)
+        states = output.hidden_states or (output.last_hidden_state,)
+        if self._fixed_samples:
+            share = min(1.0, waves.shape[1] / self._fixed_samples)
+            states = [state[:, : max(1, round(state.shape[1] * share))] for state in states]
+        return list(states)
+
+    @torch.inference_mode()
+    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
+        means = [state.mean(dim=1) if state.ndim == 3 else state.mean(dim=(2, 3)) for state in self._states(waves)]
+        return [mean.float().cpu().numpy() for mean in means]
+
+    @torch.inference_mode()
+    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
+        states = self._states(waves)
+        if not self._has_time or any(state.ndim != 3 for state in states):
+            raise ValueError(f"{self.name} has no time axis ({type(self.model).__name__} sees patches): leave frame tasks out.")
+        return [to_frame_rate(state.float(), waves.shape[1], self.sampling_rate).cpu().numpy() for state in states]
+
+
+def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False) -> Encoder:
+    """`spec` is a Hub id or folder, "mel", "cues", "random:PRESET" (or "random:FOLDER", its configuration), or "FILE.py:CLASS".
+
+    Raises ValueError for a spec that is none of these, OSError for a model that is not there.
+    """
+    from .baselines import BASELINES
+
+    if spec in BASELINES:
+        return BASELINES[spec]()
+    if spec.startswith(RANDOM):
+        return random_muq(spec.removeprefix(RANDOM), device)
+    file, separator, class_name = spec.rpartition(":")
+    if separator and file.endswith(".py"):
+        return _load_adapter(Path(file), class_name)
+    if _is_muq(spec):
+        return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), spec)
+    model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
+    return TransformersEncoder(model.to(device), extractor, spec)
+
+
+def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
+    """A MuQ with random weights: of a preset, or of the configuration in a folder."""
+    config = MuQConfig.from_preset(source) if source in PRESETS else MuQConfig.from_pretrained(source)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        model = MuQModel(config)
+    return MuQEncoder(model.to(device), f"{RANDOM}{source}")
+
+
+def _is_muq(spec: str) -> bool:
+    config, _ = PreTrainedConfig.get_config_dict(spec)
+    return is_published_config(config) or config.get("model_type") == MuQConfig.model_type
+
+
+def _load_adapter(file: Path, class_name: str) -> Encoder:
+    if not file.is_file():
+        raise ValueError(f"there is no file {file} with an encoder {class_name!r}.")
+    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, class_name):
+        raise ValueError(f"{file} defines no {class_name!r}.")
+    return getattr(module, class_name)()
+
+
+def _audio_tower(model: nn.Module) -> nn.Module:
+    for name in AUDIO_TOWERS:
+        if isinstance(getattr(model, name, None), nn.Module):
+            return getattr(model, name)
+    is_speech_to_text = getattr(model.config, "is_encoder_decoder", False)
+    return model.get_encoder() if is_speech_to_text else model
+
+
+def _longest_input(extractor) -> float:
+    """Seconds that the extractor takes before it cuts."""
+    if getattr(extractor, "n_samples", None):  # Whisper
+        return extractor.n_samples / extractor.sampling_rate
+    if getattr(extractor, "max_length_s", None):  # CLAP
+        return float(extractor.max_length_s)
+    if hasattr(extractor, "num_mel_bins") and getattr(extractor, "max_length", None):  # AST: frames of 10 ms
+        return extractor.max_length / 100
+    return MAX_SECONDS

@@ -1,0 +1,199 @@
+"""Frozen features, computed once per model: decoded in threads, encoded in batches, kept in a memory-mapped store."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..audio import AudioError, load_audio
+from .encoders import Encoder
+from .manifests import Clip
+
+
+BATCH_SECONDS = 120.0  # audio in one forward pass
+LOOK_AHEAD = 64  # clips decoded ahead, from which those of one length share a batch
+RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are levelled
+MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
+POOLED_DTYPE, FRAMES_DTYPE = np.float32, np.float16
+
+
+class FeatureStore:
+    """Rows of all layers side by side in one file that only grows; `index.jsonl` says whose they are.
+
+    A clip has one row (its mean) or one per frame. A run that is cut off loses the batch it was at, nothing else.
+    """
+
+    def __init__(self, folder: Path, encoder: Encoder, per_frame: bool):
+        self.folder = folder
+        self.dtype = np.dtype(FRAMES_DTYPE if per_frame else POOLED_DTYPE)
+        self._data_file, self._index_file, meta_file = folder / "data.bin", folder / "index.jsonl", folder / "meta.json"
+        self._rows: dict[str, tuple[int, int]] = {}  # clip → first row and number of rows
+        self._num_rows = 0
+        self.widths: list[int] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        if meta_file.exists():
+            meta = json.loads(meta_file.read_text(encoding="utf-8"))
+            self.widths = meta["widths"]
+            self._read_index()
+        self._meta_file, self._meta = meta_file, {"model": encoder.name, "fingerprint": encoder.fingerprint}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def add(self, keys: Sequence[str], layers: list[list[np.ndarray]]) -> None:
+        """layers: for each clip, for each layer [n, D]; n is 1 for pooled features."""
+        if self.widths is None:
+            self.widths = [layer.shape[-1] for layer in layers[0]]
+            self._meta_file.write_text(json.dumps({**self._meta, "widths": self.widths, "dtype": self.dtype.name}))
+        with open(self._data_file, "ab") as data, open(self._index_file, "a", encoding="utf-8") as index:
+            for key, clip_layers in zip(keys, layers, strict=True):
+                rows = np.concatenate(clip_layers, axis=1).astype(self.dtype)
+                data.write(rows.tobytes())
+                data.flush()
+                index.write(json.dumps([key, self._num_rows, len(rows)]) + "\n")
+                self._rows[key] = (self._num_rows, len(rows))
+                self._num_rows += len(rows)
+
+    def read(self, keys: Sequence[str], layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """→ rows [R, D] float32 of the clips one after the other, and how many each clip has [N]."""
+        table = np.memmap(self._data_file, dtype=self.dtype, mode="r", shape=(self._num_rows, sum(self.widths)))
+        first = sum(self.widths[:layer])
+        columns = slice(first, first + self.widths[layer])
+        spans = [self._rows[key] for key in keys]
+        rows = np.concatenate([table[start : start + count, columns] for start, count in spans]).astype(np.float32)
+        return rows, np.array([count for _, count in spans])
+
+    def _read_index(self) -> None:
+        """Take what index and data agree on; cut off what a broken run left behind."""
+        row_bytes = sum(self.widths) * self.dtype.itemsize
+        stored = self._data_file.stat().st_size // row_bytes if self._data_file.exists() else 0
+        lines = []
+        for line in self._index_file.read_text(encoding="utf-8").splitlines(keepends=True) if stored else []:
+            if not line.endswith("\n"):
+                break
+            key, start, count = json.loads(line)
+            if start + count > stored:
+                break
+            self._rows[key] = (start, count)
+            self._num_rows = start + count
+            lines.append(line)
+        if self._data_file.exists():
+            self._index_file.write_text("".join(lines), encoding="utf-8")
+            with open(self._data_file, "r+b") as data:
+                data.truncate(self._num_rows * row_bytes)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of `clips`, those that could be read, in their order; `failures` says why others are missing."""
+
+    clips: list[Clip]
+    keys: list[str]
+    store: FeatureStore
+    layer_names: tuple[str, ...]
+    failures: list[str]
+
+    def layer(self, layer: int) -> np.ndarray:
+        """[R, D] float32: one row per clip, or per frame of the clips one after the other."""
+        return self.store.read(self.keys, layer)[0]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Rows of each clip [N]."""
+        return self.store.read(self.keys, 0)[1]
+
+
+def extract(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    cache: Path,
+    per_frame: bool = False,
+    levelled: bool = False,
+    workers: int = 2,
+    progress: bool = True,
+) -> Features:
+    """Features of all clips, from the cache where it has them.
+
+    levelled: bring every clip to one RMS level first. Raises ValueError if more than 5 % of the clips cannot be read.
+    """
+    kind = ("frames" if per_frame else "clips") + ("-levelled" if levelled else "")
+    store = FeatureStore(cache / encoder.fingerprint / kind, encoder, per_frame)
+    keys, failures, found = _keys(clips)
+    pending = [(key, clip) for key, clip in zip(keys, found, strict=True) if key not in store]
+    pending = list(dict(pending).items())  # a clip that is listed twice is encoded once
+    bar = tqdm(total=len(pending), desc=encoder.name, unit="clip", disable=not progress or not pending, file=sys.stderr)
+    with bar:
+        for batch in _decoded(pending, encoder, levelled, workers, failures):
+            _encode(encoder, batch, store, per_frame)
+            bar.update(len(batch))
+    if len(failures) > MAX_FAILED_SHARE * len(clips):
+        raise ValueError(f"{len(failures)} of {len(clips)} clips cannot be read, the first: {failures[0]}")
+    kept = [(key, clip) for key, clip in zip(keys, found, strict=True) if key in store]
+    return Features([clip for _, clip in kept], [key for key, _ in kept], store, encoder.layer_names, failures)
+
+
+def _keys(clips: Sequence[Clip]) -> tuple[list[str], list[str], list[Clip]]:
+    keys, failures, found = [], [], []
+    for clip in clips:
+        try:
+            keys.append(clip.key)
+            found.append(clip)
+        except OSError as error:
+            failures.append(f"{clip.path}: {error.strerror}")
+    return keys, failures, found
+
+
+def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: list[str]) -> Iterator[list]:
+    """Batches of (key, wave [S]), each of one length and at most `BATCH_SECONDS`."""
+
+    def decode(item):
+        key, clip = item
+        try:
+            wave = load_audio(clip.path, encoder.sampling_rate, start=clip.start, end=clip.end)
+        except AudioError as error:
+            return key, None, str(error)
+        if len(wave) < encoder.min_samples:
+            return key, None, f"{clip.path}: {len(wave)} samples are fewer than {encoder.name} needs ({encoder.min_samples})."
+        return key, level(wave) if levelled else wave, None
+
+    with ThreadPoolExecutor(workers) as pool:
+        for first in range(0, len(pending), LOOK_AHEAD):
+            by_length: dict[int, list] = {}
+            for key, wave, problem in pool.map(decode, pending[first : first + LOOK_AHEAD]):
+                if problem:
+                    failures.append(problem)
+                else:
+                    by_length.setdefault(len(wave), []).append((key, wave))
+            for length, items in by_length.items():
+                size = max(1, int(BATCH_SECONDS * encoder.sampling_rate / length))
+                yield from (items[i : i + size] for i in range(0, len(items), size))
+
+
+def level(wave: np.ndarray) -> np.ndarray:
+    """The same [S] at `RMS_LEVEL`; silence stays silent."""
+    rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
+    return wave * np.float32(RMS_LEVEL / rms) if rms > 0 else wave
+
+
+def _encode(encoder: Encoder, batch: list, store: FeatureStore, per_frame: bool) -> None:
+    waves = np.stack([wave for _, wave in batch])  # [B, S]
+    pieces = _pieces(waves, encoder)
+    if per_frame:
+        parts = [encoder.frames(piece) for piece in pieces]
+        layers = [np.concatenate(layer, axis=1) for layer in zip(*parts, strict=True)]  # L × [B, T, D]
+    else:
+        weights = [piece.shape[1] / waves.shape[1] for piece in pieces]
+        parts = [[weight * layer for layer in encoder.pooled(piece)] for weight, piece in zip(weights, pieces, strict=True)]
+        layers = [sum(layer)[:, None] for layer in zip(*parts, strict=True)]  # L × [B, 1, D]
+    store.add([key for key, _ in batch], [[layer[i] for layer in layers] for i in range(len(batch))])
+
+
+def _pieces(waves: np.ndarray, encoder: Encoder) -> list[np.ndarray]:
+    """[B, S] cut into as few parts as the encoder can take, of nearly one length."""
+    longest = int(encoder.max_seconds * encoder.sampling_rate)
+    return np.array_split(waves, -(-waves.shape[1] // longest), axis=1)

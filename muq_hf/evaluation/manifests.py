@@ -1,0 +1,252 @@
+"""Labelled sets of clips: JSONL or CSV with `path`, a label and a `split`."""
+
+import csv
+import hashlib
+import json
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+
+KINDS = ("class", "multilabel", "regression", "frames", "events")
+SPLITS = ("train", "valid", "test")
+SPLIT_ALIASES = {"training": "train", "val": "valid", "validation": "valid", "dev": "valid", "testing": "test"}
+VALID_SHARE = TEST_SHARE = 0.15  # of the groups, where a manifest has no split of its own
+LABEL = "label"  # the key of the only label of a clip
+
+# CSV column with the label → kind of label
+LABEL_COLUMNS = {"label": "class", "labels": "multilabel", "value": "regression", "segments": "frames", "events": "events"}
+LIST_SEPARATOR = ";"  # between the labels or values of one CSV field
+CLIP_FIELDS = ("path", "start", "end", "split", "group", "label", "labels")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled stretch of a file.
+
+    start, end: seconds, end None: to the end of the file. group: what must not be divided between splits (track, piece,
+    font). labels: task → str | int (class), list of str (multilabel), float or list of them (regression),
+    [[start, end, label], …] in seconds of the clip (frames), {"events": [seconds, …]} (events).
+    meta: every other field.
+    """
+
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+    split: str | None = None
+    group: str = ""
+    labels: dict = field(default_factory=dict)
+    meta: dict = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The same for the same stretch of the same unchanged file."""
+        stat = self.path.stat()
+        text = f"{self.path.resolve()} {stat.st_size} {stat.st_mtime_ns} {self.start} {self.end}"
+        return hashlib.sha1(text.encode()).hexdigest()
+
+
+def read_manifest(path: str | Path) -> list[Clip]:
+    """The clips of a JSONL or CSV manifest, with checked splits. Relative paths start at the manifest's folder.
+
+    Raises ValueError for lines without path or label, unknown splits, and groups or stretches in two splits.
+    """
+    path = Path(path)
+    rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_jsonl(path)
+    if not rows:
+        raise ValueError(f"{path} holds no clips.")
+    clips = []
+    for number, row in rows:
+        try:
+            clips.append(_clip(row, path.parent))
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{path}, line {number}: {problem}.") from None
+    clips = complete_splits(clips)
+    refuse_shared_groups(clips)
+    return clips
+
+
+def write_manifest(clips: Iterable[Clip], path: str | Path) -> Path:
+    """Write clips as JSONL, paths relative to its folder where they lie below it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.resolve()
+    with open(path, "w", encoding="utf-8") as file:
+        for clip in clips:
+            resolved = clip.path.resolve()
+            name = resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved
+            row = {"path": name.as_posix(), "split": clip.split, "group": clip.group, "labels": clip.labels, **clip.meta}
+            if clip.start:
+                row["start"] = clip.start
+            if clip.end is not None:
+                row["end"] = clip.end
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
+
+
+def with_label(clips: Iterable[Clip], key: str) -> list[Clip]:
+    """The clips that have a label called `key`. Raises ValueError with the names there are if none has."""
+    clips = list(clips)
+    chosen = [clip for clip in clips if clip.labels.get(key) is not None]
+    if not chosen:
+        known = sorted({name for clip in clips for name in clip.labels})
+        raise ValueError(f"no clip has a label {key!r}; labels here: {', '.join(known)}.")
+    return chosen
+
+
+def label_kind(values: Sequence) -> str:
+    """The kind of label that the values are. Raises ValueError for a mixture."""
+    kinds = {_kind_of(value) for value in values}
+    if kinds == {"class", "regression"} and all(isinstance(value, numbers.Number) for value in values):
+        return "regression"
+    if len(kinds) != 1:
+        raise ValueError(f"labels of one task must be of one kind, got {', '.join(sorted(kinds))}.")
+    return kinds.pop()
+
+
+def complete_splits(clips: Sequence[Clip]) -> list[Clip]:
+    """Splits by their usual names; where no clip has one, or none is "valid", groups are drawn by a hash of their name."""
+    names = {clip.split for clip in clips}
+    if names == {None}:
+        return [replace(clip, split=_drawn_split(clip.group)) for clip in clips]
+    clips = [replace(clip, split=SPLIT_ALIASES.get(clip.split, clip.split)) for clip in clips]
+    unknown = {clip.split for clip in clips} - set(SPLITS)
+    if unknown:
+        raise ValueError(f"every `split` must be one of {', '.join(SPLITS)}, or none given; got {sorted(map(str, unknown))}.")
+    missing = {"train", "test"} - {clip.split for clip in clips}
+    if missing:
+        raise ValueError(f"the manifest has no clips of split {' and '.join(sorted(missing))}.")
+    if all(clip.split != "valid" for clip in clips):
+        return [
+            replace(clip, split="valid") if clip.split == "train" and _unit_hash(clip.group) < VALID_SHARE else clip
+            for clip in clips
+        ]
+    return clips
+
+
+def refuse_shared_groups(clips: Sequence[Clip]) -> None:
+    """Raises ValueError if a group, or overlapping stretches of one file, lie both in test and in train or valid."""
+    tested = {clip.group for clip in clips if clip.split == "test"}
+    shared = sorted({clip.group for clip in clips if clip.split != "test" and clip.group in tested})
+    if shared:
+        raise ValueError(
+            f"{len(shared)} groups lie both in the test split and in another, the first: {shared[0]!r}. Put all clips of one "
+            "track or piece into one split."
+        )
+    stretches: dict[Path, list[Clip]] = {}
+    for clip in clips:
+        stretches.setdefault(clip.path, []).append(clip)
+    for path, same_file in stretches.items():
+        for test_clip in (clip for clip in same_file if clip.split == "test"):
+            for other in same_file:
+                if other.split != "test" and _overlap(test_clip, other):
+                    raise ValueError(f"the same music of {path} lies in the test split and in the {other.split} split.")
+
+
+def redraw_validation(clips: Sequence[Clip], seed: int) -> list[str]:
+    """Splits [N] in which other groups of train and valid are the validation, as many as before; test stays as it is."""
+    splits = [clip.split for clip in clips]
+    fitted = sorted({clip.group for clip in clips if clip.split != "test"}, key=lambda group: _unit_hash(f"{seed} {group}"))
+    count = len({clip.group for clip in clips if clip.split == "valid"})
+    valid = set(fitted[:count])
+    return [
+        split if split == "test" else ("valid" if clip.group in valid else "train")
+        for clip, split in zip(clips, splits, strict=True)
+    ]
+
+
+def _overlap(a: Clip, b: Clip) -> bool:
+    end_a = float("inf") if a.end is None else a.end
+    end_b = float("inf") if b.end is None else b.end
+    return a.start < end_b and b.start < end_a
+
+
+def _unit_hash(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _drawn_split(group: str) -> str:
+    number = _unit_hash(group)
+    if number < TEST_SHARE:
+        return "test"
+    return "valid" if number < TEST_SHARE + VALID_SHARE else "train"
+
+
+def _clip(row: dict, folder: Path) -> Clip:
+    path = Path(row["path"])
+    path = path if path.is_absolute() else folder / path
+    labels = row.get("labels", row.get("label"))
+    if labels is None:
+        raise KeyError("label")
+    return Clip(
+        path=path,
+        start=float(row.get("start") or 0.0),
+        end=None if row.get("end") is None else float(row["end"]),
+        split=row.get("split"),
+        group=str(row.get("group") or path),
+        labels=labels if isinstance(labels, dict) and "events" not in labels else {LABEL: labels},
+        meta={name: value for name, value in row.items() if name not in CLIP_FIELDS},
+    )
+
+
+def _read_jsonl(path: Path) -> list[tuple[int, dict]]:
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    rows.append((number, json.loads(line)))
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{path}, line {number} is no JSON: {error}.") from None
+    return rows
+
+
+def _read_csv(path: Path) -> list[tuple[int, dict]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = [name for name in reader.fieldnames or () if name in LABEL_COLUMNS]
+        if "path" not in (reader.fieldnames or ()) or len(columns) != 1:
+            raise ValueError(f"{path} needs the column `path` and one of {', '.join(LABEL_COLUMNS)}; it has {reader.fieldnames}.")
+        rows = []
+        for number, row in enumerate(reader, 2):
+            row = {name: value for name, value in row.items() if value not in (None, "")}
+            if columns[0] in row:
+                row["label"] = _csv_label(row.pop(columns[0]), columns[0], path.parent)
+            rows.append((number, row))
+    return rows
+
+
+def _csv_label(text: str, column: str, folder: Path):
+    kind = LABEL_COLUMNS[column]
+    if kind == "class":
+        return text
+    if kind in ("multilabel", "regression"):
+        parts = [part.strip() for part in text.split(LIST_SEPARATOR) if part.strip()]
+        return parts if kind == "multilabel" else [float(part) for part in parts]
+    lines = [line.split(maxsplit=2) for line in (folder / text).read_text(encoding="utf-8").splitlines() if line.strip()]
+    if kind == "events":
+        return {"events": [float(line[0]) for line in lines]}
+    return [[float(start), float(end), label] for start, end, label in lines]
+
+
+def _kind_of(value) -> str:
+    if isinstance(value, dict) and "events" in value:
+        return "events"
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return "class"
+    if isinstance(value, float):
+        return "regression"
+    if isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return "multilabel"
+        if all(isinstance(item, numbers.Number) for item in value):
+            return "regression"
+        if all(isinstance(item, (list, tuple)) and len(item) == 3 for item in value):
+            return "frames"
+    raise ValueError(
+        f"label {value!r} is none of: a class (text or whole number), a list of tags, numbers, "
+        '[[start, end, label], …], {"events": [seconds, …]}'
+    )

@@ -1,0 +1,147 @@
+"""Probes on frozen features: a linear one on each layer, and a learned sum of layers under a 512-unit MLP (MARBLE's protocol).
+
+arXiv 2306.10548, section 3.3: nothing of the model is trained, test music is never used to choose anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .features import Features
+from .heads import fit_head, fit_linear
+from .manifests import redraw_validation
+from .targets import IGNORED, EventsTarget
+
+
+PROBES = ("linear", "mlp")
+MAX_FITTED_ROWS = 10_000  # frames that a head is fitted on; more change little and take long
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Scores on the test split. layers: layer name → scores of each seed; linear: those of the layer that validation chose.
+
+    chosen_layers: its name for each seed; mlp: of each seed; layer_weights: the MLP's learned weights [L], mean over seeds.
+    """
+
+    layers: dict[str, list[Scores]] = field(default_factory=dict)
+    linear: list[Scores] = field(default_factory=list)
+    chosen_layers: list[str] = field(default_factory=list)
+    mlp: list[Scores] = field(default_factory=list)
+    layer_weights: list[float] = field(default_factory=list)
+
+
+def summary(scores: Sequence[Scores]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of every metric over seeds."""
+    return {
+        name: {"mean": float(np.mean([s[name] for s in scores])), "std": float(np.std([s[name] for s in scores]))}
+        for name in scores[0]
+    }
+
+
+def run_probes(
+    features: Features,
+    target,
+    primary: str,
+    seeds: int = 3,
+    probes: Sequence[str] = PROBES,
+    redraw: bool = False,
+    shuffle: bool = False,
+) -> ProbeResult:
+    """Fit and score every probe once per seed.
+
+    redraw: other groups are the validation for every seed but the first, so that the deviation holds the choice of music too;
+    else only the heads' randomness differs. shuffle: permute the fitted labels, after which scores must be chance.
+    """
+    result = ProbeResult()
+    weights = []
+    for seed in range(seeds):
+        data = _Split(features, target, primary, seed, redraw and seed > 0, shuffle)
+        if "linear" in probes:
+            by_layer = {name: data.linear(layer) for layer, name in enumerate(features.layer_names)}
+            for name, (_, test) in by_layer.items():
+                result.layers.setdefault(name, []).append(test)
+            chosen = max(by_layer, key=lambda name: by_layer[name][0][primary])
+            result.chosen_layers.append(chosen)
+            result.linear.append(by_layer[chosen][1])
+        if "mlp" in probes:
+            test, layer_weights = data.mlp()
+            result.mlp.append(test)
+            weights.append(layer_weights)
+    if weights:
+        result.layer_weights.extend(np.mean(weights, axis=0).tolist())
+    return result
+
+
+def majority_scores(features: Features, target) -> Scores:
+    """What the most frequent answer of the training split gives on the test split; for events, a metronome."""
+    split = np.array([clip.split for clip in features.clips])
+    counts = features.counts
+    fitted = [clip for clip in features.clips if clip.split == "train"]
+    tested = [clip for clip in features.clips if clip.split == "test"]
+    if isinstance(target, EventsTarget):
+        return target.metronome(fitted, tested, counts[split == "test"])
+    constant = target.constant(fitted, counts[split == "train"])
+    outputs = np.tile(constant, (int(counts[split == "test"].sum()), 1))
+    return target.score(tested, counts[split == "test"], outputs)
+
+
+class _Split:
+    """The rows of one seed: which are fitted, which choose, which are scored."""
+
+    def __init__(self, features: Features, target, primary: str, seed: int, redraw: bool, shuffle: bool):
+        self.features, self.target, self.primary, self.seed = features, target, primary, seed
+        splits = redraw_validation(features.clips, seed) if redraw else [clip.split for clip in features.clips]
+        self._splits = np.array(splits)
+        self._counts = features.counts
+        self._row_splits = np.repeat(self._splits, self._counts)
+        rows = target.rows(features.clips, self._counts)
+        generator = np.random.default_rng(seed)
+        usable = np.flatnonzero(self._row_splits == "train")
+        if target.loss == "classes":
+            usable = usable[rows[usable] != IGNORED]
+            if len(np.unique(rows[usable])) < 2:
+                raise ValueError(f"the training split has fewer than two classes of {target.label!r}: nothing can be learned.")
+        if len(usable) > MAX_FITTED_ROWS:
+            usable = np.sort(generator.choice(usable, MAX_FITTED_ROWS, replace=False))
+        self._fitted = usable
+        self._y = rows[usable]
+        if shuffle:
+            self._y = generator.permutation(self._y)
+
+    def linear(self, layer: int) -> tuple[Scores, Scores]:
+        """→ scores on the validation and on the test split."""
+        x = self.features.layer(layer)
+        target = self.target
+        x_valid = x[self._row_splits == "valid"]
+        predict = fit_linear(x[self._fitted], self._y, x_valid, target.loss, target.num_outputs, self._judge, self.seed)
+        return self._score(predict, x)
+
+    def mlp(self) -> tuple[Scores, np.ndarray]:
+        """→ scores on the test split, learned weights of the layers [L]."""
+        x = self._stacked()
+        target = self.target
+        x_valid = x[self._row_splits == "valid"]
+        predict = fit_head(x[self._fitted], self._y, x_valid, target.loss, target.num_outputs, self._judge, self.seed)
+        return self._score(predict, x)[1], predict.layer_weights
+
+    def _stacked(self) -> np.ndarray:
+        """[R, L, D]; narrower layers are filled up with zeros."""
+        layers = [self.features.layer(layer) for layer in range(len(self.features.layer_names))]
+        widest = max(layer.shape[1] for layer in layers)
+        return np.stack([np.pad(layer, ((0, 0), (0, widest - layer.shape[1]))) for layer in layers], axis=1)
+
+    def _clips(self, split: str):
+        chosen = self._splits == split
+        return [clip for clip, kept in zip(self.features.clips, chosen, strict=True) if kept], self._counts[chosen]
+
+    def _judge(self, outputs: np.ndarray) -> float:
+        return self.target.score(*self._clips("valid"), outputs)[self.primary]
+
+    def _score(self, predict, x: np.ndarray) -> tuple[Scores, Scores]:
+        valid = self.target.score(*self._clips("valid"), predict(x[self._row_splits == "valid"]))
+        test = self.target.score(*self._clips("test"), predict(x[self._row_splits == "test"]), chosen=valid)
+        return valid, test

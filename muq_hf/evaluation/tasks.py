@@ -1,0 +1,88 @@
+"""The benchmark's tasks over the corpus that `examples/corpus` builds."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .manifests import Clip, read_manifest, with_label
+
+
+HELD_OUT_LICENCE = "GPL"  # music that shipped weights are never trained on
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question to a representation.
+
+    manifest: file below the corpus folder; label: key of the manifest's labels; kind: see targets.TARGETS, or "retrieval".
+    primary: the metric that ranks. small: clips of the small suite, None: all. whole_groups: the small suite takes groups with
+    all of their clips. levelled: clips are brought to one loudness. real: recordings, not rendered scores.
+    redraw: the deviation over seeds holds the choice of validation groups.
+    """
+
+    name: str
+    manifest: str
+    label: str
+    kind: str
+    primary: str
+    summary: str
+    small: int | None = None
+    whole_groups: bool = False
+    levelled: bool = False
+    real: bool = False
+    redraw: bool = True
+
+
+TASKS = (
+    Task("instrument", "notes.jsonl", "instrument", "class", "accuracy", "instrument family of a note, unseen soundfont", 2000),
+    Task("pitch", "notes.jsonl", "pitch", "pitch", "accuracy", "MIDI note 48-84 of a note, unseen soundfont", 2000),
+    Task("key", "pieces.jsonl", "key", "key", "weighted_score", "key of 15 s of a piece, unseen soundfont", 800),
+    Task("tempo", "pieces.jsonl", "tempo", "tempo", "acc1", "beats per minute within 4 %", 800),
+    Task("beat", "pieces.jsonl", "beats", "events", "f_measure", "beats within 70 ms", 160),
+    Task("dance", "pieces.jsonl", "dance", "class", "macro_f1", "dance type of a tune, by title", 800),
+    Task("chord", "pieces.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 160),
+    Task(
+        "album", "clips.jsonl", "album", "class", "macro_f1", "album of 10 s of a recording, by track",
+        whole_groups=True, levelled=True, real=True,
+    ),
+    Task(
+        "retrieval", "clips.jsonl", "track", "retrieval", "r_at_1", "another clip of the same track first among all",
+        whole_groups=True, levelled=True, real=True,
+    ),
+)  # fmt: skip
+
+
+def find_tasks(names: Sequence[str] | None) -> list[Task]:
+    """The tasks called `names`, or all. Raises ValueError for others."""
+    known = {task.name: task for task in TASKS}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"unknown tasks {', '.join(unknown)}; valid: {', '.join(known)}.")
+    return [known[name] for name in names or known]
+
+
+def load_task(task: Task, corpus: Path, small: bool, held_out: bool) -> list[Clip]:
+    """The task's clips. held_out: recordings only of albums that shipped weights are never trained on."""
+    clips = with_label(read_manifest(corpus / task.manifest), task.label)
+    if held_out and task.real:
+        clips = [clip for clip in clips if str(clip.labels.get("licence", "")).startswith(HELD_OUT_LICENCE)]
+    return subset(clips, task.small, task.whole_groups) if small and task.small else clips
+
+
+def subset(clips: Sequence[Clip], size: int, whole_groups: bool) -> list[Clip]:
+    """About `size` clips, the same ones every time, with the same share of every split as before."""
+    if len(clips) <= size:
+        return list(clips)
+    share = size / len(clips)
+    kept = []
+    for split in sorted({clip.split for clip in clips}):
+        of_split = [clip for clip in clips if clip.split == split]
+        names = sorted({_unit(clip, whole_groups) for clip in of_split}, key=lambda n: hashlib.sha256(n.encode()).digest())
+        chosen = set(names[: max(1, round(share * len(names)))])
+        kept += [clip for clip in of_split if _unit(clip, whole_groups) in chosen]
+    return kept
+
+
+def _unit(clip: Clip, whole_groups: bool) -> str:
+    return clip.group if whole_groups else f"{clip.path.name} {clip.start}"

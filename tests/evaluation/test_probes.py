@@ -1,0 +1,81 @@
+"""Probes find what is there, and nothing where nothing is."""
+
+import numpy as np
+import pytest
+
+from muq_hf.evaluation.probes import majority_scores, run_probes, summary
+from muq_hf.evaluation.retrieval import chance_retrieval, run_retrieval
+from muq_hf.evaluation.targets import TARGETS
+
+
+@pytest.mark.parametrize("probe", ["linear", "mlp"])
+@pytest.mark.parametrize(
+    "label, kind, metric", [("class", "class", "accuracy"), ("tags", "multilabel", "roc_auc"), ("hertz", "regression", "r2")]
+)
+def test_probe_learns_tones(tone_features, probe, label, kind, metric):
+    target = TARGETS[kind](tone_features.clips, label)
+    result = run_probes(tone_features, target, metric, seeds=1, probes=[probe])
+    scores = result.linear or result.mlp
+    # Tones lie within 5 % of the frequency that "hertz" names; "loud" tells nothing of the sound, the three other tags do.
+    assert scores[0][metric] > {"class": 0.95, "multilabel": 0.8, "regression": 0.85}[kind]
+
+
+@pytest.mark.parametrize("probe", ["linear", "mlp"])
+def test_shuffled_labels_give_chance(tone_features, probe):
+    target = TARGETS["class"](tone_features.clips, "class")
+    result = run_probes(tone_features, target, "accuracy", seeds=3, probes=[probe], shuffle=True)
+    assert summary(result.linear or result.mlp)["accuracy"]["mean"] < 0.65  # three classes
+
+
+@pytest.mark.parametrize("probe", ["linear", "mlp"])
+def test_probe_hears_clicks_better_than_a_metronome(click_frames, probe):
+    target = TARGETS["events"](click_frames.clips, "beats")
+    result = run_probes(click_frames, target, "f_measure", seeds=1, probes=[probe])
+    heard = (result.linear or result.mlp)[0]["f_measure"]
+    assert heard > 0.9
+    assert heard > majority_scores(click_frames, target)["f_measure"] + 0.2
+
+
+def test_probe_names_chords_frame_by_frame(click_frames):
+    target = TARGETS["chord"](click_frames.clips, "chords")
+    result = run_probes(click_frames, target, "weighted_majmin", seeds=1, probes=["linear"])
+    assert result.linear[0]["weighted_majmin"] > 0.95
+    assert majority_scores(click_frames, target)["weighted_majmin"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_redrawn_validation_gives_every_seed_its_own_split(tone_features):
+    target = TARGETS["class"](tone_features.clips, "class")
+    result = run_probes(tone_features, target, "accuracy", seeds=2, probes=["linear"], redraw=True)
+    assert len(result.linear) == 2
+
+
+def test_majority_is_the_share_of_the_most_frequent_class(tone_features):
+    target = TARGETS["class"](tone_features.clips, "class")
+    assert majority_scores(tone_features, target)["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_probes_leave_the_global_generator_alone(tone_features):
+    import torch
+
+    target = TARGETS["class"](tone_features.clips, "class")
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    run_probes(tone_features, target, "accuracy", seeds=1)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+def test_probes_repeat_exactly(tone_features):
+    target = TARGETS["class"](tone_features.clips, "class")
+    first, second = (run_probes(tone_features, target, "accuracy", seeds=1) for _ in range(2))
+    assert first == second
+
+
+def test_retrieval_finds_the_same_tone(tone_features):
+    heard = run_retrieval(tone_features, "class", "r_at_1").linear[0]
+    assert heard["r_at_1"] > 0.95
+    assert heard["r_at_1"] > chance_retrieval(tone_features, "class")["r_at_1"] + 0.3
+
+
+def test_retrieval_of_shuffled_tracks_is_chance(tone_features):
+    shuffled = run_retrieval(tone_features, "track", "r_at_1", shuffle=True).linear[0]
+    assert shuffled["r_at_1"] <= 0.2
