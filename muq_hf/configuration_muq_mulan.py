@@ -5,7 +5,7 @@ import math
 from transformers import AutoConfig, PreTrainedConfig
 
 from .configuration_muq import MuQConfig
-from .published_muq_mulan import XLM_ROBERTA_BASE, config_from_published_mulan, is_published_mulan_config, tower_config_dicts
+from .published_muq_mulan import XLM_ROBERTA_BASE, config_from_published_mulan, is_published_mulan_config, tower_config
 
 
 CLIP_RULES = ("duration", "published")
@@ -117,9 +117,11 @@ class MuQMuLanConfig(PreTrainedConfig):
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
         """As in transformers; the published configuration is converted, with those of its two towers."""
+        hub_arguments = dict(kwargs)
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if is_published_mulan_config(config_dict):
-            towers = tower_config_dicts(config_dict, pretrained_model_name_or_path, kwargs)
+            source = pretrained_model_name_or_path
+            towers = [tower_config(part, config_dict, source, None, hub_arguments) for part in ("audio_model", "text_model")]
             commit = {"_commit_hash": config_dict.get("_commit_hash")}
             config_dict = {**config_from_published_mulan(config_dict, *towers), **commit}
         return config_dict, kwargs

@@ -7,6 +7,7 @@ import re
 
 import torch
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import cached_file
 
 from .published_muq import config_from_published, convert_state_dict, is_published_config
 
@@ -62,37 +63,45 @@ def is_published_mulan_config(config: dict) -> bool:
     return "model_type" not in config and {"mulan", "audio_model", "text_model", "text_transformer"} <= config.keys()
 
 
-def tower_config_dicts(published: dict, source, hub_arguments: dict) -> tuple[dict, dict]:
-    """Configurations of the audio and the text tower, each from the first of these that there is: `audio_model/config.json`
-    or `text_model/config.json` in the published folder itself; the ones known here by name; the repository that is named.
+def tower_config(part: str, published: dict, source, given=None, hub_arguments: dict | None = None) -> dict:
+    """Configuration of the tower `part`, "audio_model" or "text_model", of the published model in `source`.
 
-    Raises OSError that says which file is missing.
+    From the first of these that there is: `given` (folder or Hub id); PART/config.json in `source`; the configuration that is
+    known here by name; the repository of that name. Raises OSError that says which file is missing.
     """
-    return tuple(
-        _tower_config_dict(part, published[part]["name"], source, hub_arguments) for part in ("audio_model", "text_model")
-    )
-
-
-def _tower_config_dict(part: str, name: str, source, hub_arguments: dict) -> dict:
-    hub_arguments = {key: value for key, value in hub_arguments.items() if key in ("cache_dir", "token", "local_files_only")}
-    inside = {} if source is None else _config_dict(source, subfolder=part, **hub_arguments)
-    found = inside or KNOWN_TOWERS.get(name) or _config_dict(name, **hub_arguments)
-    if not found:
+    place, subfolder = tower_source(part, published, source, given, "config.json")
+    if place in KNOWN_TOWERS and given is None:
+        return KNOWN_TOWERS[place]
+    keys = ("cache_dir", "token", "local_files_only")
+    hub_arguments = {key: value for key, value in (hub_arguments or {}).items() if key in keys}
+    try:
+        found, _ = PreTrainedConfig.get_config_dict(place, subfolder=subfolder, **hub_arguments)
+    except OSError:
         raise OSError(
-            f"the published MuQ-MuLan in {source} names {name!r} as its {part}, whose config.json is neither in the local cache "
-            f"nor can be downloaded; put it at {source}/{part}/config.json."
-        )
+            f"the published MuQ-MuLan in {source} needs the configuration of its {part}, {place!r}: it is no folder, not in the "
+            f"local cache, and cannot be downloaded. Put it at {source}/{part}/config.json."
+        ) from None
     if is_published_config(found):
         return config_from_published(found)
     return found if found.get("model_type") == "muq" else AutoConfig.for_model(**found).to_dict()
 
 
-def _config_dict(source, **hub_arguments) -> dict:
-    """`config.json` of a folder or repository; empty if there is none within reach."""
-    try:
-        return PreTrainedConfig.get_config_dict(source, **hub_arguments)[0]
-    except OSError:
-        return {}
+def tower_source(part: str, published: dict, source, given, file: str) -> tuple[str, str]:
+    """Where the `file` of a tower is looked for: (folder or Hub id, subfolder)."""
+    if given is not None:
+        return str(given), ""
+    if (
+        cached_file(
+            source,
+            file,
+            subfolder=part,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        is not None
+    ):
+        return str(source), part
+    return published[part]["name"], ""
 
 
 def config_from_published_mulan(published: dict, audio_config: dict, text_config: dict) -> dict:

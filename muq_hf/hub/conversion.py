@@ -5,12 +5,17 @@ import pickle
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import AutoTokenizer, PreTrainedConfig
 
 from ..configuration_muq import MuQConfig
+from ..configuration_muq_mulan import MuQMuLanConfig
 from ..feature_extraction_muq import MuQFeatureExtractor
+from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from ..modeling_muq import MuQForPreTraining
+from ..modeling_muq_mulan import MuQMuLanModel
+from ..processing_muq_mulan import MuQMuLanProcessor
 from ..published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
+from ..published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config, tower_source
 from .card import card_data_of, model_card
 from .folders import new_folder
 
@@ -26,7 +31,9 @@ def convert_muq(source: str | Path, output: str | Path, licence: str | None = No
         raise ValueError(f"{source} is no published MuQ checkpoint: its config.json is that of {found}.")
     model, info = MuQForPreTraining.from_pretrained(source, output_loading_info=True)
     _require_all_used(info, source)
-    _save(model, source, output, licence, base_model)
+    config = model.config
+    extractor = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+    _save(model, extractor, source, output, licence, base_model)
 
 
 def convert_musicfm(
@@ -46,7 +53,50 @@ def convert_musicfm(
     state_dict = convert_state_dict(musicfm_tensors(checkpoint))
     model, info = MuQForPreTraining.from_pretrained(None, config=config, state_dict=state_dict, output_loading_info=True)
     _require_all_used(info, weights)
-    _save(model, weights, output, licence, base_model)
+    extractor = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+    _save(model, extractor, weights, output, licence, base_model)
+
+
+def convert_muq_mulan(
+    source: str | Path,
+    output: str | Path,
+    audio: str | Path | None = None,
+    text: str | Path | None = None,
+    licence: str | None = None,
+    base_model: str | None = None,
+) -> None:
+    """Hub id or folder of a published MuQ-MuLan → one self-contained folder: both towers, feature extractor, tokenizer.
+
+    The published folder holds all weights. `audio` is where the music encoder's `config.json` is, and `text` where the text
+    encoder's `config.json` and tokenizer are, if not in the published folder (`audio_model/`, `text_model/`), nor in the local
+    cache or on the Hub under the names it gives. Raises ValueError or OSError that name what is missing or unknown.
+    """
+    published, _ = PreTrainedConfig.get_config_dict(source)
+    if not is_published_mulan_config(published):
+        found = f"a {published['model_type']!r} model" if "model_type" in published else "an unknown format"
+        raise ValueError(f"{source} is no published MuQ-MuLan checkpoint: its config.json is that of {found}.")
+    towers = [tower_config(part, published, source, given, {}) for part, given in (("audio_model", audio), ("text_model", text))]
+    config = MuQMuLanConfig(**config_from_published_mulan(published, *towers))
+    model, info = MuQMuLanModel.from_pretrained(source, config=config, output_loading_info=True)
+    _require_all_used(info, source)
+    extractor = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+    tokenizer = _text_tokenizer(published, source, text, config.max_text_tokens)
+    _save(model, MuQMuLanProcessor(extractor, tokenizer), source, output, licence, base_model)
+
+
+def _text_tokenizer(published: dict, source, text, max_tokens: int | None):
+    """The text encoder's tokenizer, with the limit that the encoder's positions set."""
+    place, subfolder = tower_source("text_model", published, source, text, "tokenizer_config.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, subfolder=subfolder)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"the tokenizer of the text encoder was not found in {place}: name a folder that holds it (tokenizer.json, or "
+            f"sentencepiece.bpe.model, with tokenizer_config.json) by --text. {error}"
+        ) from None
+    if max_tokens is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
+    return tokenizer
 
 
 def _require_all_used(info: dict, source) -> None:
@@ -55,13 +105,11 @@ def _require_all_used(info: dict, source) -> None:
         raise ValueError(f"{source} has {len(left_over)} tensors that no part of the model takes, the first: {left_over[0]!r}.")
 
 
-def _save(model, source, output, licence, base_model) -> None:
+def _save(model, processor, source, output, licence, base_model) -> None:
     known_licence, known_base = card_data_of(source)
     licence, base_model = licence or known_licence, base_model or known_base
     with new_folder(output) as folder:
         model.save_pretrained(folder)
-        config = model.config
-        MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples).save_pretrained(folder)
+        processor.save_pretrained(folder)
         if licence:
-            model_card(config.model_type, Path(output).name, licence, base_model).save(folder / "README.md")
-
+            model_card(model.config.model_type, Path(output).name, licence, base_model).save(folder / "README.md")
