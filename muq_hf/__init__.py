@@ -6,6 +6,8 @@ the classes below are imported on first use.
 
 from importlib import import_module
 
+from .registration import register_when_imported
+
 
 __version__ = "0.1.0"
 
@@ -29,3 +31,6 @@ def __getattr__(name: str):
 
 def __dir__():
     return sorted([*globals(), *__all__])
+
+
+register_when_imported()

@@ -1,0 +1,31 @@
+"""One "feature-extraction" task for music and for text: the model's type decides."""
+
+from transformers import AutoTokenizer, FeatureExtractionPipeline
+
+from .pipeline_muq import MuQFeatureExtractionPipeline
+
+
+AUDIO_PIPELINES = {"muq": MuQFeatureExtractionPipeline}  # by model type
+
+
+class FeatureExtractionDispatch(FeatureExtractionPipeline):
+    """Builds the audio pipeline for MuQ and transformers' own for every other model; no object of this class exists.
+
+    `transformers.pipeline` decides what to load by the class, before it knows the model: so both kinds are optional here.
+    """
+
+    _load_tokenizer = None
+    _load_feature_extractor = None
+
+    def __new__(cls, *, model, tokenizer=None, feature_extractor=None, **kwargs):
+        audio_pipeline = AUDIO_PIPELINES.get(model.config.model_type)
+        if audio_pipeline is not None:
+            return audio_pipeline(model=model, feature_extractor=feature_extractor, **kwargs)
+        return FeatureExtractionPipeline(model=model, tokenizer=tokenizer or _load_tokenizer(model), **kwargs)
+
+
+def _load_tokenizer(model):
+    """The tokenizer could not be loaded: fail as transformers would. Raises what loading raises, else ValueError."""
+    if model.config._name_or_path:
+        AutoTokenizer.from_pretrained(model.config._name_or_path)
+    raise ValueError(f"no tokenizer was found for {type(model).__name__}: pass `tokenizer=` to the pipeline.")

@@ -1,0 +1,243 @@
+"""`pipeline("feature-extraction")` for music: files, URLs, bytes, arrays → the model's frames, or one vector per item."""
+
+import io
+import os
+import types
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from transformers.pipelines.base import ChunkPipeline
+
+from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, AudioError, check_samples, resample, stream_audio
+from .feature_extraction_muq import MuQFeatureExtractor, as_float32
+from .modeling_muq import MuQModel
+from .pooling_muq import FrameStatistics, check_pool, frame_statistics, join_statistics, pool_statistics
+from .windowing_muq import Window, WindowLengths, frame_times, stream_windows
+
+
+BLOCK_LENGTH = 5.0  # seconds of a file that are decoded at a time
+DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer
+MAX_ARRAY_CHANNELS = 2  # an array of more rows than this is more likely a batch
+NOT_FOUND = (404, 410)  # HTTP status
+
+
+class MuQFeatureExtractionPipeline(ChunkPipeline):
+    """Music → hidden states of MuQ.
+
+    Args:
+        model: a MuQ model, or the folder or id of one; the published format is converted.
+        feature_extractor: its feature extractor; by default what the model's configuration says.
+        Further arguments: those of `transformers.Pipeline` and of a call.
+    """
+
+    _load_tokenizer = _load_processor = _load_image_processor = _load_video_processor = False
+    _load_feature_extractor = None  # optional: all its settings follow from the model's configuration
+
+    def __init__(self, model, feature_extractor=None, **kwargs):
+        if isinstance(model, (str, os.PathLike)):
+            model = MuQModel.from_pretrained(model)
+        if model.config.model_type != "muq":
+            raise ValueError(f"this pipeline needs a model of type 'muq', got {model.config.model_type!r}.")
+        if feature_extractor is None:
+            config = model.config
+            feature_extractor = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+        super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
+
+    def __call__(self, inputs, **kwargs):
+        """Features of one input, of a list (→ list), or of a generator or dataset (→ iterator).
+
+        Args:
+            inputs: a path, an http(s) URL, the bytes of a file, a binary file object, an array or tensor ([S], or with one or two
+                channels on either axis), a dictionary with `array` (or `raw`) and `sampling_rate`, one with `bytes` or `path`,
+                or a torchcodec `AudioDecoder`. Channels are averaged; other sampling rates are resampled with soxr HQ.
+            sampling_rate: the rate of bare arrays (Hz); default: the model's.
+            chunk_length_s: length of windows (seconds) for audio that is too long for one go; default, or 0: one go. Files
+                are then decoded as the model proceeds, so memory does not grow with their length, save for frames asked for.
+            stride_length_s: context on both sides of a window, or (left, right), whose frames are left out (seconds); default: a
+                sixth of `chunk_length_s`. Windows meet at frames, so there are as many frames as in one go.
+            layers: index of a hidden state (0: input of the first layer, −1: the last, the default), or a list of them. Layers
+                above the highest are not computed.
+            pool: `none` for frames, or `mean`, `max`, `mean+std` over all frames of an item, for vectors in float32.
+            batch_size: windows, of one or several inputs, that go through the model at once.
+            return_timestamps: give a dictionary of `features` and `timestamps`, the start and end (seconds) of each frame, or of
+                the whole where frames are pooled.
+            return_tensors: give tensors in place of nested lists.
+
+        Returns:
+            per input [1, T, D] frames or [1, D] vectors ([1, 2·D] for `mean+std`); with a list of L layers [1, L, T, D] or
+            [1, L, D]. Raises ValueError, or AudioError with its reason, for inputs that give no usable audio.
+        """
+        if isinstance(inputs, tuple):
+            inputs = list(inputs)
+        elif isinstance(inputs, Iterator) and not isinstance(inputs, types.GeneratorType) and not hasattr(inputs, "read"):
+            inputs = (item for item in inputs)
+        if isinstance(inputs, list) and not inputs:
+            return []
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(
+        self,
+        sampling_rate: int | None = None,
+        chunk_length_s: float | None = None,
+        stride_length_s: float | tuple[float, float] | None = None,
+        layers: int | list[int] | None = None,
+        pool: str | None = None,
+        return_timestamps: bool | None = None,
+        return_tensors: bool | None = None,
+    ) -> tuple[dict, dict, dict]:
+        if pool is not None:
+            check_pool(pool)
+        if layers is not None:
+            layers = self._checked_layers(layers)
+        preprocess = {"sampling_rate": sampling_rate, "chunk_length_s": chunk_length_s, "stride_length_s": stride_length_s}
+        forward = {"layers": layers, "pool": pool}
+        postprocess = {**forward, "return_timestamps": return_timestamps, "return_tensors": return_tensors}
+        return tuple({k: v for k, v in given.items() if v is not None} for given in (preprocess, forward, postprocess))
+
+    def preprocess(self, inputs, sampling_rate=None, chunk_length_s=None, stride_length_s=None) -> Iterator[dict]:
+        """One input → its windows, each as a batch of one with the frames to keep and the sample at which these end."""
+        config = self.model.config
+        blocks = self._blocks(inputs, sampling_rate)
+        if chunk_length_s:
+            lengths = WindowLengths.from_seconds(
+                chunk_length_s, stride_length_s, config.sampling_rate, config.samples_per_frame, config.min_samples
+            )
+            windows = stream_windows(blocks, lengths)
+        elif stride_length_s is None:
+            wave = np.concatenate(list(blocks))
+            windows = [(Window(0, len(wave), 0, len(wave)), wave, True)]
+        else:
+            raise ValueError("`stride_length_s` is the overlap of windows: give their `chunk_length_s` too.")
+        for window, samples, is_last in windows:
+            features = self.feature_extractor(samples, sampling_rate=config.sampling_rate, return_tensors="pt")
+            keep = [*window.kept_frames(config.samples_per_frame), window.keep_end]
+            yield {"is_last": is_last, "keep": torch.tensor([keep]), **features}
+
+    def _forward(self, model_inputs, layers=None, pool="none"):
+        is_last, keep = model_inputs.pop("is_last"), model_inputs.pop("keep")
+        wanted = False if layers is None else sorted(set(layers if isinstance(layers, list) else [layers]))
+        encoder = getattr(self.model, self.model.base_model_prefix, self.model)  # of a classifier; else the model itself
+        outputs = encoder(**model_inputs, output_hidden_states=wanted)
+        if layers is None:
+            states = [outputs.last_hidden_state]
+        else:
+            states = [outputs.hidden_states[layer] for layer in (layers if isinstance(layers, list) else [layers])]
+        rows = []  # per item a tuple of tensors [L, ...]: padded and context frames end here
+        for index, (first, last, _) in enumerate(keep.tolist()):
+            frames = torch.stack([state[index, first:last] for state in states])  # [L, T, D]
+            rows.append((frames,) if pool == "none" else tuple(frame_statistics(frames)))
+        return {"is_last": is_last, "keep": keep, "rows": rows}
+
+    def postprocess(self, model_outputs, layers=None, pool="none", return_timestamps=False, return_tensors=False):
+        # The base class takes batches apart; a batch of one it leaves as it is.
+        windows = [output["rows"][0] if isinstance(output["rows"], list) else output["rows"] for output in model_outputs]
+        if pool == "none":
+            features = torch.cat([frames for (frames,) in windows], dim=1)  # [L, T, D]
+        else:
+            features = pool_statistics(join_statistics([FrameStatistics(*window) for window in windows]), pool)  # [L, P]
+        features = features.unsqueeze(0) if isinstance(layers, list) else features
+        features = features if return_tensors else features.tolist()
+        if not return_timestamps:
+            return features
+        config, num_samples = self.model.config, int(model_outputs[-1]["keep"][0, 2])
+        times = torch.from_numpy(frame_times(num_samples, config.sampling_rate, config.samples_per_frame))
+        if pool != "none":
+            times = torch.tensor([[0.0, num_samples / config.sampling_rate]], dtype=times.dtype)
+        return {"features": features, "timestamps": times if return_tensors else times.tolist()}
+
+    def _checked_layers(self, layers: int | list[int]) -> int | list[int]:
+        """Indices counted from 0. Raises ValueError for those that do not exist."""
+        num_layers = self.model.config.num_hidden_layers
+        indices = layers if isinstance(layers, (list, tuple)) else [layers]
+        for index in indices:
+            is_index = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+            if not is_index or not -num_layers - 1 <= index <= num_layers:
+                raise ValueError(
+                    f"`layers` must be hidden states from 0 to {num_layers} (or −1 for the last, and so on), got {layers!r}."
+                )
+        if not indices:
+            raise ValueError("`layers` is an empty list: name at least one hidden state, or leave it out for the last.")
+        indices = [int(index) % (num_layers + 1) for index in indices]
+        return indices if isinstance(layers, (list, tuple)) else indices[0]
+
+    def _blocks(self, inputs, sampling_rate: int | None) -> Iterator[np.ndarray]:
+        """Any input → mono float32 blocks [n] at the model's rate. Raises ValueError and AudioError."""
+        rate = self.model.config.sampling_rate
+        if isinstance(inputs, dict):
+            inputs, sampling_rate = _unpack(inputs)
+        if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
+            inputs = _download(inputs)
+        if hasattr(inputs, "get_all_samples"):  # torchcodec's AudioDecoder: [C, S]
+            samples = inputs.get_all_samples()
+            inputs, sampling_rate = samples.data.float().mean(dim=0), samples.sample_rate
+        if isinstance(inputs, (np.ndarray, torch.Tensor)):
+            wave = _mono(inputs)
+            yield resample(wave, _checked_rate(rate if sampling_rate is None else sampling_rate), rate)
+        elif isinstance(inputs, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(inputs, "read"):
+            yield from stream_audio(inputs, BLOCK_LENGTH, rate)
+        else:
+            raise ValueError(
+                "an input must be a path, URL, bytes or binary file object, an array or tensor, a dictionary with `array` and "
+                f"`sampling_rate`, or an AudioDecoder; got {type(inputs).__name__}. A list holds several inputs."
+            )
+
+
+def _unpack(inputs: dict) -> tuple:
+    """(audio, its sampling rate or None) of a dictionary as `datasets` and the speech pipelines have it."""
+    for key in ("array", "raw"):
+        if inputs.get(key) is not None:
+            if inputs.get("sampling_rate") is None:
+                raise ValueError(f"a dictionary with `{key}` needs `sampling_rate` (Hz) too, got {sorted(inputs)}.")
+            audio = inputs[key]
+            return (audio if isinstance(audio, torch.Tensor) else np.asarray(audio)), inputs["sampling_rate"]
+    for key in ("bytes", "path"):
+        if inputs.get(key) is not None:
+            return inputs[key], None
+    raise ValueError(f"a dictionary needs `array` and `sampling_rate`, or `bytes`, or `path`; got {sorted(map(str, inputs))}.")
+
+
+def _mono(audio: np.ndarray | torch.Tensor) -> np.ndarray:
+    """An array of one or two channels, on either axis → their mean, float32 [S]. Raises ValueError."""
+    wave = as_float32(audio, 0)
+    if wave.ndim == 2:
+        channel_axis = int(np.argmin(wave.shape))
+        if wave.shape[channel_axis] > MAX_ARRAY_CHANNELS or wave.shape[1 - channel_axis] <= MAX_ARRAY_CHANNELS:
+            raise ValueError(
+                f"an array of shape {wave.shape} is neither mono nor stereo: pass `audio.mean(axis=channel_axis)` for one clip, "
+                "or `list(batch)` for several."
+            )
+        wave = wave.mean(axis=channel_axis)
+    if wave.ndim != 1:
+        raise ValueError(f"an array must be [samples] or have two axes with one or two channels, got shape {wave.shape}.")
+    check_samples(wave, "the array")
+    return wave
+
+
+def _checked_rate(sampling_rate) -> int:
+    try:
+        rate = int(sampling_rate)
+        is_valid = rate == sampling_rate and MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE
+    except (TypeError, ValueError, OverflowError):
+        is_valid = False
+    if not is_valid:
+        limits = f"{MIN_SAMPLING_RATE} and {MAX_SAMPLING_RATE}"
+        raise ValueError(f"`sampling_rate` must be a whole number of Hz between {limits}, got {sampling_rate!r}.")
+    return rate
+
+
+def _download(url: str) -> io.BytesIO:
+    """The file at an address, named by it. Raises AudioError."""
+    request = urllib.request.Request(url, headers={"User-Agent": "muq_hf"})  # some servers refuse Python's own
+    try:
+        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
+            file = io.BytesIO(response.read())
+    except urllib.error.HTTPError as error:
+        reason = "missing" if error.code in NOT_FOUND else "unreadable"
+        raise AudioError(reason, f"Cannot download {url}: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise AudioError("unreadable", f"Cannot download {url}: {error}.") from error
+    file.name = url
+    return file
