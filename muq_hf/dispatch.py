@@ -3,6 +3,7 @@
 from transformers import AutoTokenizer, FeatureExtractionPipeline
 
 from .pipeline_muq import MuQFeatureExtractionPipeline
+from .pipeline_muq_mulan import MuQMuLanFeatureExtractionPipeline
 
 
 AUDIO_PIPELINES = {"muq": MuQFeatureExtractionPipeline}  # by model type
@@ -18,6 +19,10 @@ class FeatureExtractionDispatch(FeatureExtractionPipeline):
     _load_feature_extractor = None
 
     def __new__(cls, *, model, tokenizer=None, feature_extractor=None, **kwargs):
+        if model.config.model_type == "muq_mulan":
+            return MuQMuLanFeatureExtractionPipeline(
+                model=model, tokenizer=tokenizer, feature_extractor=feature_extractor, **kwargs
+            )
         audio_pipeline = AUDIO_PIPELINES.get(model.config.model_type)
         if audio_pipeline is not None:
             return audio_pipeline(model=model, feature_extractor=feature_extractor, **kwargs)

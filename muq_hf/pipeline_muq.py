@@ -35,15 +35,18 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
 
     _load_tokenizer = _load_processor = _load_image_processor = _load_video_processor = False
     _load_feature_extractor = None  # optional: all its settings follow from the model's configuration
+    _model_class = MuQModel
+    _extractor_class = MuQFeatureExtractor
 
     def __init__(self, model, feature_extractor=None, **kwargs):
         if isinstance(model, (str, os.PathLike)):
-            model = MuQModel.from_pretrained(model)
-        if model.config.model_type != "muq":
-            raise ValueError(f"this pipeline needs a model of type 'muq', got {model.config.model_type!r}.")
+            model = self._model_class.from_pretrained(model)
+        expected_type = self._model_class.config_class.model_type
+        if model.config.model_type != expected_type:
+            raise ValueError(f"this pipeline needs a model of type {expected_type!r}, got {model.config.model_type!r}.")
         if feature_extractor is None:
             config = model.config
-            feature_extractor = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+            feature_extractor = self._extractor_class(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
 
     def __call__(self, inputs, **kwargs):

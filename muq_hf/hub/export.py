@@ -25,31 +25,35 @@ AUTO_MAPS = {
         "AutoModelForAudioFrameClassification": "classification_muq.MuQForAudioFrameClassification",
     },
     "mel_rvq": {"AutoConfig": "configuration_muq.MelRVQConfig", "AutoModel": "modeling_muq.MelRVQModel"},
+    "muq_mulan": {
+        "AutoConfig": "configuration_muq_mulan.MuQMuLanConfig",
+        "AutoModel": "modeling_muq_mulan.MuQMuLanModel",
+    },
 }
-FEATURE_EXTRACTOR = "feature_extraction_muq.MuQFeatureExtractor"
-PIPELINES = {
-    "muq": {
-        "feature-extraction": {
-            "impl": "pipeline_muq.MuQFeatureExtractionPipeline",
-            "pt": ["AutoModel"],
-            "tf": [],
-            "type": "audio",
-        }
-    }
+FEATURE_EXTRACTORS = {
+    "muq": "feature_extraction_muq.MuQFeatureExtractor",
+    "mel_rvq": "feature_extraction_muq.MuQFeatureExtractor",
+    "muq_mulan": "feature_extraction_muq_mulan.MuQMuLanFeatureExtractor",
+}
+PROCESSORS = {"muq_mulan": "processing_muq_mulan.MuQMuLanProcessor"}
+PIPELINES = {  # for the task "feature-extraction"
+    "muq": "pipeline_muq.MuQFeatureExtractionPipeline",
+    "muq_mulan": "pipeline_muq_mulan.MuQMuLanFeatureExtractionPipeline",
 }
 
 BARE_CHECK = """
 import sys
 sys.modules["muq_hf"] = None  # as on a machine without the package
 import torch
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
 model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
 AutoFeatureExtractor.from_pretrained(sys.argv[1], trust_remote_code=True)
-wave = torch.sin(torch.arange(24000) * 0.05)[None]
+if model.config.model_type == "muq_mulan":
+    AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+run = model.get_audio_features if hasattr(model, "get_audio_features") else model
 with torch.no_grad():
-    output = model(wave)
-result = output.codes if "codes" in output else output.last_hidden_state
-torch.save(result, sys.argv[2])
+    output = run(torch.sin(torch.arange(24000) * 0.05)[None])
+torch.save(output.codes if "codes" in output else output.last_hidden_state, sys.argv[2])
 """
 
 
@@ -72,18 +76,35 @@ def export_hub(model: str | Path, output: str | Path, licence: str | None = None
         for file in model.iterdir():
             if file.is_file() and file.suffix != ".py" and file.name != "README.md":
                 shutil.copy2(file, folder)
-        entries = [*AUTO_MAPS[model_type].values(), FEATURE_EXTRACTOR]
+        entries = [*AUTO_MAPS[model_type].values(), FEATURE_EXTRACTORS[model_type]]
         config["auto_map"] = AUTO_MAPS[model_type]
         if model_type in PIPELINES:
-            config["custom_pipelines"] = PIPELINES[model_type]
-            entries += [pipeline["impl"] for pipeline in PIPELINES[model_type].values()]
+            pipeline = {"impl": PIPELINES[model_type], "pt": ["AutoModel"], "tf": [], "type": "audio"}
+            config["custom_pipelines"] = {"feature-extraction": pipeline}
+            entries.append(PIPELINES[model_type])
         _write_json(folder / "config.json", config)
-        preprocessor = _read_json(folder / "preprocessor_config.json", f"{model} lacks its feature extractor")
-        _write_json(folder / "preprocessor_config.json", preprocessor | {"auto_map": {"AutoFeatureExtractor": FEATURE_EXTRACTOR}})
+        if model_type in PROCESSORS:
+            entries.append(PROCESSORS[model_type])
+            _map_processor(folder, model_type, f"{model} lacks its processor")
+        else:
+            _map_feature_extractor(folder, model_type, f"{model} lacks its feature extractor")
         for module in code_files(entries):
             shutil.copy2(PACKAGE / module, folder)
         model_card(model_type, Path(output).name, licence, base_model).save(folder / "README.md")
         check_in_bare_process(folder)
+
+
+def _map_feature_extractor(folder: Path, model_type: str, otherwise: str) -> None:
+    file = folder / "preprocessor_config.json"
+    _write_json(file, _read_json(file, otherwise) | {"auto_map": {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}})
+
+
+def _map_processor(folder: Path, model_type: str, otherwise: str) -> None:
+    """A processor's file holds its feature extractor too."""
+    file = folder / "processor_config.json"
+    processor = _read_json(file, otherwise)
+    processor["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}
+    _write_json(file, processor | {"auto_map": {"AutoProcessor": PROCESSORS[model_type]}})
 
 
 def code_files(entries: list[str]) -> list[str]:
@@ -112,9 +133,10 @@ def check_in_bare_process(folder: Path) -> None:
             last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"the exported folder does not load without the package: {last_line}")
         bare = torch.load(result, weights_only=True)
-    wave = torch.sin(torch.arange(24_000) * 0.05)[None]
+    model = AutoModel.from_pretrained(folder)
+    run = model.get_audio_features if hasattr(model, "get_audio_features") else model
     with torch.no_grad():
-        output = AutoModel.from_pretrained(folder)(wave)
+        output = run(torch.sin(torch.arange(24_000) * 0.05)[None])
     ours = output.codes if "codes" in output else output.last_hidden_state
     if not torch.allclose(bare.float(), ours.float(), atol=1e-4):
         raise ValueError("the exported folder computes something else without the package than with it.")

@@ -5,12 +5,13 @@ import shutil
 import pytest
 import torch
 from checks import ASSETS
-from mulan_models import tiny_processor
+from mulan_models import save_tiny, tiny_processor
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
 from muq_hf.cli import main
 from muq_hf.hub.conversion import convert_muq_mulan
+from muq_hf.hub.export import export_hub
 from muq_hf.modeling_muq_mulan import MuQMuLanModel
 
 
@@ -91,3 +92,9 @@ def test_variants_that_were_never_published_are_refused(part, field, value):
     published[part][field] = value
     with pytest.raises(ValueError, match=f"{field}={value!r}"):
         config_from_published_mulan(published, {}, {})
+
+
+def test_exported_folder_runs_without_the_package(tmp_path):
+    export_hub(save_tiny(tmp_path / "model"), tmp_path / "hub", licence="mit")  # itself loads and runs it in a bare process
+    names = {file.name for file in (tmp_path / "hub").iterdir()}
+    assert {"modeling_muq_mulan.py", "processing_muq_mulan.py", "pipeline_muq_mulan.py", "tokenizer.json"} <= names
