@@ -12,6 +12,8 @@ COMMANDS = {  # name: (module, one line for the list of commands)
     "embed": ("muq_hf.inference.command", "embed music files: one Parquet table of vectors, or frames per file"),
     "train": ("muq_hf.training.command", "train the tokenizer, MuQ, and its refinement, from a folder of music"),
     "data": ("muq_hf.training.data_check", "check music before training: hours, rates, silence, duplicates"),
+    "probe": ("muq_hf.evaluation.command", "ask what a model's features know: probes and retrieval on labelled music"),
+    "zero-shot": ("muq_hf.evaluation.zero_shot", "tag labelled music by text alone, and score the tags"),
     "convert": ("muq_hf.hub.command", "convert published checkpoints, and prepare folders for the Hub"),
 }
 USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras

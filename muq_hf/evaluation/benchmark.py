@@ -47,19 +47,19 @@ class Settings:
 
 
 def evaluate(
-    models: Sequence[tuple[Encoder, set[str] | None]],
+    models: Sequence[tuple[Encoder, guards.TrainingMusic | None]],
     questions: Sequence[Question],
     settings: Settings,
     tell: Callable[[str], None] = print,
 ) -> list[dict]:
     """One row for each model and task: every score with mean and deviation over seeds; the first rows are what chance gives.
 
-    models: encoders with the names of the tracks that they were trained on, where that is recorded.
+    models: encoders with the music that they were trained on, where that is recorded.
     Raises LeakError, before anything is computed, if a test track is among them.
     """
     for encoder, trained_on in models:
-        for question in questions:
-            guards.refuse_leak(question.clips, trained_on or (), encoder.name)
+        for question in questions if trained_on else ():
+            guards.refuse_leak(question.clips, trained_on, encoder.name)
     rows: list[dict] = []
     for question in questions:
         chance_known = False

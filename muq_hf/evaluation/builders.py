@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from .manifests import LABEL, Clip
+from .manifests import LABEL, Clip, read_manifest
 
 
 # The fault-filtered split of GTZAN (Kereliuk, Sturm and Larsen 2015, arXiv 1507.04761): 443, 197 and 290 excerpts of 1,000;
@@ -119,6 +119,16 @@ def nsynth(folder: str | Path) -> list[Clip]:
 
 
 BUILDERS: dict[str, Callable[[str | Path], list[Clip]]] = {"gtzan": gtzan, "magnatagatune": magnatagatune, "nsynth": nsynth}
+
+
+def read_labelled(source: str) -> tuple[str, list[Clip]]:
+    """A manifest file, or "BUILDER:FOLDER" → its name and its clips."""
+    builder, separator, folder = source.partition(":")
+    if separator and builder in BUILDERS:
+        return builder, BUILDERS[builder](folder)
+    if not Path(source).is_file():
+        raise ValueError(f"there is no manifest {source!r}; give a JSONL or CSV file, or one of {', '.join(BUILDERS)}:FOLDER.")
+    return Path(source).stem, read_manifest(source)
 
 
 def _numbers(ranges: str) -> list[int]:

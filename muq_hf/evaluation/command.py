@@ -95,14 +95,10 @@ def _suite_questions(arguments) -> list:
 
 def _manifest_questions(arguments) -> list:
     from .benchmark import Question
-    from .builders import BUILDERS
-    from .manifests import label_kind, read_manifest, with_label
+    from .builders import read_labelled
+    from .manifests import label_kind, with_label
 
-    builder, separator, folder = arguments.manifest.partition(":")
-    if separator and builder in BUILDERS:
-        name, clips = builder, BUILDERS[builder](folder)
-    else:
-        name, clips = Path(arguments.manifest).stem, read_manifest(arguments.manifest)
+    name, clips = read_labelled(arguments.manifest)
     labels = [arguments.label] if arguments.label else sorted({label for clip in clips for label in clip.labels})
     questions = []
     for label in labels:
@@ -116,7 +112,7 @@ def _models(arguments) -> list:
     """Encoders with what they say of their training music; unless refused, mel and random weights of the first MuQ's size too."""
     from ..inference.encoding import resolve_device
     from .encoders import RANDOM, MuQEncoder, load_encoder
-    from .guards import training_tracks
+    from .guards import training_music
 
     device = str(resolve_device(arguments.device))
     specs = list(dict.fromkeys(arguments.model))
@@ -131,6 +127,6 @@ def _models(arguments) -> list:
             encoders[spec] = load_encoder(spec, device)
     is_checkpoint = {spec: spec in specs and hasattr(encoder, "model") for spec, encoder in encoders.items()}
     return [
-        (encoder, training_tracks(spec) if is_checkpoint[spec] and not spec.startswith(RANDOM) else None)
+        (encoder, training_music(spec) if is_checkpoint[spec] and not spec.startswith(RANDOM) else None)
         for spec, encoder in encoders.items()
     ]

@@ -151,6 +151,9 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
     if _is_muq(spec):
         return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), spec)
     model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    tower = getattr(getattr(model, "audio_model", None), "encoder", None)
+    if isinstance(tower, MuQModel):  # MuQ-MuLan
+        return MuQEncoder(tower.to(device), spec)
     extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
     return TransformersEncoder(model.to(device), extractor, spec)
 

@@ -1,8 +1,10 @@
 """What keeps a benchmark honest: no test music in training, chance where there is nothing to learn."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers.utils import cached_file
@@ -10,7 +12,7 @@ from transformers.utils import cached_file
 from .manifests import Clip
 
 
-TRAINING_RECORD = "training_manifest.jsonl"  # beside the weights: one line {"path": …} per track that they were trained on
+TRAINING_RECORD = "training_files.jsonl"  # beside the weights: what they were trained on, as `muq-hf train` writes it
 CHANCE_MARGIN = 0.05  # a check may exceed chance by this and by two deviations
 
 
@@ -18,23 +20,41 @@ class LeakError(ValueError):
     """Test music was in a model's training."""
 
 
-def training_tracks(model: str | os.PathLike) -> set[str] | None:
-    """Names of the tracks that a checkpoint (folder or Hub id) says it was trained on; None if it says nothing."""
+@dataclass(frozen=True)
+class TrainingMusic:
+    """names: of tracks, see `track_name`; contents: SHA-256 of files by their size in bytes."""
+
+    names: frozenset[str] = frozenset()
+    contents: dict[int, set[str]] = field(default_factory=dict)
+
+    def __contains__(self, path: Path) -> bool:
+        if track_name(path) in self.names:
+            return True
+        candidates = self.contents.get(path.stat().st_size) if path.exists() else None
+        return bool(candidates) and hashlib.sha256(path.read_bytes()).hexdigest() in candidates
+
+
+def training_music(model: str | os.PathLike) -> TrainingMusic | None:
+    """What a checkpoint (folder or Hub id) says it was trained on; None if it says nothing."""
     record = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
     if record is None:
         return None
     with open(record, encoding="utf-8") as file:
-        return {track_name(json.loads(line)["path"]) for line in file if line.strip()}
+        entries = [json.loads(line) for line in file if line.strip()]
+    contents: dict[int, set[str]] = {}
+    for entry in entries:
+        if "sha256" in entry:
+            contents.setdefault(entry["bytes"], set()).add(entry["sha256"])
+    return TrainingMusic(frozenset(track_name(entry["path"]) for entry in entries), contents)
 
 
-def refuse_leak(clips: Sequence[Clip], trained_on: Iterable[str], model: str) -> None:
-    """Raises LeakError if a test clip is from a track in `trained_on`."""
-    trained_on = set(trained_on)
-    leaked = sorted({track_name(clip.path) for clip in clips if clip.split == "test"} & trained_on)
+def refuse_leak(clips: Sequence[Clip], trained_on: TrainingMusic, model: str) -> None:
+    """Raises LeakError if a test clip is from a file that the model was trained on, by name or by content."""
+    leaked = sorted(str(path) for path in {clip.path for clip in clips if clip.split == "test"} if path in trained_on)
     if leaked:
         raise LeakError(
-            f"{len(leaked)} test tracks are in the training manifest of {model}, the first: {leaked[0]!r}. Its scores would say "
-            "nothing: test on other music, or train without these tracks."
+            f"{len(leaked)} test files are in the training music of {model}, the first: {leaked[0]}. Its scores would say "
+            "nothing: test on other music, or train without these files."
         )
 
 

@@ -1,0 +1,92 @@
+"""`muq-hf zero-shot`: how well a model of music and text names the labels of music that it was not trained on."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .manifests import Clip, label_kind, with_label
+
+
+BATCH_CLIPS = 8
+PLACE = "{}"  # of the label in the template
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="folder or Hub id of MuQ-MuLan, CLAP or another model of audio and text")
+    parser.add_argument("--manifest", required=True, help="as in `muq-hf probe`, for instance magnatagatune:FOLDER")
+    parser.add_argument("--label", help="key of the manifest's labels (default: the only one)")
+    parser.add_argument("--split", default="test", help="clips of this split are scored (default: test)")
+    parser.add_argument("--template", default=PLACE, help='text for a label, for instance "a song with {}" (default: the label)')
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--output", type=Path, help="write the scores to this JSON file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from transformers import AutoModel, AutoProcessor
+
+    from ..inference.encoding import resolve_device
+    from .builders import read_labelled
+    from .guards import refuse_leak, training_music
+
+    _, clips = read_labelled(arguments.manifest)
+    labels = sorted({label for clip in clips for label in clip.labels})
+    if arguments.label is None and len(labels) > 1:
+        raise ValueError(f"choose one --label of: {', '.join(labels)}.")
+    label = arguments.label or labels[0]
+    clips = [clip for clip in with_label(clips, label) if clip.split == arguments.split]
+    if not clips:
+        raise ValueError(f"no clip of split {arguments.split!r} has the label {label!r}.")
+    trained_on = training_music(arguments.model)
+    if trained_on:
+        refuse_leak(clips, trained_on, arguments.model)
+    model = AutoModel.from_pretrained(arguments.model, dtype=torch.float32).to(resolve_device(arguments.device)).eval()
+    processor = AutoProcessor.from_pretrained(arguments.model)
+    scores = zero_shot_scores(model, processor, clips, label, arguments.template)
+    for name, value in scores.items():
+        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        said = {"model": arguments.model, "manifest": arguments.manifest, "label": label, "template": arguments.template}
+        arguments.output.write_text(json.dumps({**said, **scores}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+@torch.inference_mode()
+def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, template: str = PLACE) -> dict[str, float]:
+    """Cosines between clips and the names of all their labels, scored against the labels (tags or classes).
+
+    Raises ValueError for a template without a place for the label and for labels of another kind.
+    """
+    from .targets import TARGETS
+
+    if PLACE not in template:
+        raise ValueError(f"the template must hold {PLACE} where the label goes, got {template!r}.")
+    kind = label_kind([clip.labels[label] for clip in clips])
+    if kind not in ("class", "multilabel"):
+        raise ValueError(f"zero-shot tagging needs classes or tags, the label {label!r} is of kind {kind!r}.")
+    target = TARGETS[kind](clips, label)
+    texts = [template.replace(PLACE, str(name)) for name in target.classes]
+    inputs = processor(text=texts, return_tensors="pt", padding=True).to(model.device)
+    text_vectors = _unit(model.get_text_features(**inputs))  # [K, D]
+    audio_vectors = torch.cat([_embed(model, processor, clips[i : i + BATCH_CLIPS]) for i in range(0, len(clips), BATCH_CLIPS)])
+    cosines = (audio_vectors @ text_vectors.T).float().cpu().numpy()  # [N, K]
+    return {"clips": len(clips), "labels": len(texts), **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
+
+
+def _embed(model, processor, clips: Sequence[Clip]) -> torch.Tensor:
+    """→ [B, D] of length 1."""
+    from ..audio import load_audio
+
+    rate = processor.feature_extractor.sampling_rate
+    waves = [load_audio(clip.path, rate, start=clip.start, end=clip.end) for clip in clips]
+    inputs = processor(audio=waves, sampling_rate=rate, return_tensors="pt").to(model.device)
+    return _unit(model.get_audio_features(**inputs))
+
+
+def _unit(output) -> torch.Tensor:
+    vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return torch.nn.functional.normalize(vectors, dim=-1)

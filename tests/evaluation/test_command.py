@@ -1,0 +1,113 @@
+"""`muq-hf probe` and `muq-hf zero-shot` from the command line to their files."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import BatchFeature
+
+from muq_hf import cli
+from muq_hf.evaluation.manifests import read_manifest
+from muq_hf.evaluation.tasks import TASKS, subset
+from muq_hf.evaluation.zero_shot import zero_shot_scores
+
+
+def test_list_names_every_task(capsys):
+    assert cli.main(["probe", "--list"]) == 0
+    told = capsys.readouterr().out
+    assert all(task.name in told and task.primary in told for task in TASKS)
+
+
+def test_manifest_gives_table_json_and_pictures(micro_folder, tones, tmp_path, capsys):
+    output = tmp_path / "out"
+    command = ["probe", "--model", str(micro_folder), "--manifest", str(tones), "--label", "class", "--seeds", "1"]
+    assert cli.main([*command, "--probes", "linear", "--check", "--output", str(output)]) == 0
+    results = json.loads((output / "results.json").read_text())["results"]
+    models = [row["model"] for row in results]
+    assert models == ["majority", str(micro_folder), "cues", "mel", f"random:{micro_folder}"]
+    mel = results[3]["probes"]
+    assert mel["linear"]["scores"]["accuracy"]["mean"] > 0.95
+    assert results[0]["probes"]["chance"]["scores"]["accuracy"]["mean"] == pytest.approx(1 / 3)
+    assert {"scores", "near_chance"} == mel["shuffled"].keys()
+    assert "| mel | linear |" in (output / "results.md").read_text()
+    assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in ("layers.png", "curves.png"))
+    assert "| mel | linear |" in capsys.readouterr().out
+
+
+def test_suite_takes_the_corpus_folder(tones, tmp_path):
+    lines = [json.loads(line) for line in tones.read_text().splitlines()]
+    clips = [row | {"path": str(tones.parent / row["path"])} for row in lines]
+    for row in clips:
+        row["labels"]["album"] = row["labels"]["class"]
+    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in clips))
+    command = ["probe", "--model", "mel", "--suite", "small", "--corpus", str(tmp_path), "--tasks", "album", "retrieval"]
+    assert cli.main([*command, "--probes", "linear", "--seeds", "2", "--output", str(tmp_path / "out")]) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    scores = {(row["task"], row["model"]): row["probes"] for row in rows}
+    assert scores["album", "mel"]["linear"]["scores"]["macro_f1"]["mean"] > 0.95
+    assert scores["retrieval", "mel"]["linear"]["scores"]["r_at_1"]["mean"] > 0.02
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--model", "mel"], "choose one of --suite"),
+        (["--manifest", "gone.csv"], "name at least one --model"),
+        (["--model", "mel", "--manifest", "gone.csv"], "there is no manifest"),
+        (["--model", "mel", "--suite", "small", "--corpus", "nowhere"], "build the corpus"),
+        (["--model", "mel", "--suite", "small", "--tasks", "genre"], "unknown tasks genre"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(arguments, message, capsys):
+    assert cli.main(["probe", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_small_suite_is_a_fixed_share_of_every_split(tones):
+    clips = read_manifest(tones)
+    small = subset(clips, 30, whole_groups=True)
+    assert small == subset(clips, 30, whole_groups=True)
+    share = {split: sum(c.split == split for c in small) / sum(c.split == split for c in clips) for split in ("train", "test")}
+    assert share["train"] == pytest.approx(0.5, abs=0.1) and share["test"] == pytest.approx(0.5, abs=0.1)
+    assert all(sum(c.group == clip.group for c in small) == 2 for clip in small)
+
+
+class Oracle:
+    """A model of audio and text that knows which of three frequencies dominates."""
+
+    device = "cpu"
+
+    def get_text_features(self, numbers):
+        return SimpleNamespace(pooler_output=torch.eye(3)[numbers])
+
+    def get_audio_features(self, waves):
+        spectrum = torch.fft.rfft(waves).abs()
+        bands = [spectrum[:, low:high].sum(dim=1) for low, high in ((100, 400), (400, 1600), (1600, 6400))]
+        return SimpleNamespace(pooler_output=torch.stack(bands, dim=1))
+
+
+class Processor:
+    feature_extractor = SimpleNamespace(sampling_rate=24_000)
+    names = ("low", "middle", "high", "loud")
+
+    def __call__(self, text=None, audio=None, sampling_rate=None, return_tensors=None, padding=None):
+        if text is not None:
+            return BatchFeature({"numbers": torch.tensor([self.names.index(t.removeprefix("a tone, ")) % 3 for t in text])})
+        return BatchFeature({"waves": torch.from_numpy(np.stack(audio))})
+
+
+def test_zero_shot_scores_names_against_labels(tones):
+    clips = [clip for clip in read_manifest(tones) if clip.split == "test"]
+    assert zero_shot_scores(Oracle(), Processor(), clips, "class", "a tone, {}")["accuracy"] == 1.0
+    tags = zero_shot_scores(Oracle(), Processor(), clips, "tags")
+    assert tags["labels"] == 4 and tags["roc_auc"] > 0.7
+
+
+def test_zero_shot_refuses_what_has_no_names(tones):
+    clips = read_manifest(tones)
+    with pytest.raises(ValueError, match="classes or tags"):
+        zero_shot_scores(Oracle(), Processor(), clips, "hertz")
+    with pytest.raises(ValueError, match="must hold {}"):
+        zero_shot_scores(Oracle(), Processor(), clips, "class", "a tone")

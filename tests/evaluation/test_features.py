@@ -1,0 +1,92 @@
+"""The store gives back what the encoder gave, computes nothing twice and survives a kill."""
+
+import numpy as np
+import pytest
+
+from muq_hf.audio import load_audio
+from muq_hf.evaluation.encoders import load_encoder
+from muq_hf.evaluation.features import extract, level
+from muq_hf.evaluation.manifests import Clip, read_manifest
+
+
+class Counting:
+    """An encoder with two layers of different size that counts what it is asked."""
+
+    name, fingerprint, sampling_rate, max_seconds, min_samples = "counting", "counting", 24_000, 0.6, 1025
+    layer_names = ("mean", "spread")
+
+    def __init__(self):
+        self.clips = 0
+
+    def pooled(self, waves):
+        self.clips += len(waves)
+        return [waves.mean(axis=1, keepdims=True), np.stack([waves.min(axis=1), waves.max(axis=1)], axis=1)]
+
+
+def test_features_are_computed_once(tones, tmp_path):
+    encoder, clips = Counting(), read_manifest(tones)
+    first = extract(encoder, clips, tmp_path, progress=False)
+    calls = encoder.clips
+    again = extract(encoder, clips[::-1], tmp_path, progress=False)
+    assert encoder.clips == calls
+    assert np.array_equal(first.layer(1), again.layer(1)[::-1])
+
+
+def test_another_fingerprint_is_computed_anew(tones, tmp_path):
+    encoder, clips = Counting(), read_manifest(tones)[:6]
+    extract(encoder, clips, tmp_path, progress=False)
+    calls, encoder.fingerprint = encoder.clips, "other weights"
+    extract(encoder, clips, tmp_path, progress=False)
+    assert encoder.clips == 2 * calls
+
+
+def test_layers_hold_the_encoders_values_in_order(tones, mel, tmp_path):
+    clips = read_manifest(tones)[:5]
+    features = extract(mel, clips, tmp_path, progress=False)
+    for row, clip in zip(features.layer(0), clips, strict=True):
+        wave = load_audio(clip.path, 24_000, start=clip.start, end=clip.end)
+        assert np.allclose(row, mel.pooled(wave[None])[0][0], atol=1e-4)
+
+
+def test_long_clips_are_the_weighted_mean_of_their_pieces(tones, tmp_path):
+    encoder, clips = Counting(), read_manifest(tones)[:2]  # clips of 1 s, pieces of at most 0.6 s
+    features = extract(encoder, clips, tmp_path, progress=False)
+    wave = load_audio(clips[0].path, 24_000, start=clips[0].start, end=clips[0].end)
+    assert features.layer(0)[0, 0] == pytest.approx(wave.mean(), abs=1e-6)
+
+
+def test_broken_run_loses_only_its_last_batch(tones, tmp_path):
+    encoder, clips = Counting(), read_manifest(tones)
+    whole = extract(encoder, clips, tmp_path, progress=False).layer(1)
+    folder = tmp_path / encoder.fingerprint / "clips"
+    with open(folder / "data.bin", "r+b") as data:
+        data.truncate(12 * 30 + 7)  # 30 rows of three float32 and a piece
+    encoder.clips = 0
+    assert np.array_equal(extract(encoder, clips, tmp_path, progress=False).layer(1), whole)
+    assert encoder.clips == 2 * (len(clips) - 30)  # two pieces each
+
+
+def test_unreadable_clip_is_left_out_and_named(tones, mel, tmp_path):
+    clips = read_manifest(tones)
+    features = extract(mel, [*clips, Clip(tmp_path / "gone.wav", split="test")], tmp_path, progress=False)
+    assert len(features.clips) == len(features.layer(0)) == len(clips)
+    assert "gone.wav" in features.failures[0]
+
+
+def test_set_without_its_files_is_refused(tmp_path, mel):
+    with pytest.raises(ValueError, match="2 of 2 clips cannot be read"):
+        extract(mel, [Clip(tmp_path / "a.wav"), Clip(tmp_path / "b.wav")], tmp_path, progress=False)
+
+
+def test_frames_come_at_25_hz(click_frames):
+    assert click_frames.counts.tolist() == [100] * len(click_frames.clips)
+
+
+def test_levelled_clips_have_one_loudness(tones, tmp_path):
+    cues = load_encoder("cues")
+    loudness = extract(cues, read_manifest(tones)[:6], tmp_path, levelled=True, progress=False).layer(0)[:, 0]
+    assert np.allclose(loudness, -20, atol=0.01)
+
+
+def test_silence_stays_silent():
+    assert not level(np.zeros(10, np.float32)).any()

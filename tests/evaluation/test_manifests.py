@@ -1,0 +1,104 @@
+"""Manifests: every kind of label, and splits that do not leak."""
+
+import json
+
+import pytest
+
+from muq_hf.evaluation.manifests import Clip, label_kind, read_manifest, redraw_validation, write_manifest
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def rows(**fields):
+    return [{"path": f"{split}.wav", "split": split, "label": "a"} | fields for split in ("train", "valid", "test")]
+
+
+@pytest.mark.parametrize(
+    "header, value, kind, label",
+    [
+        ("label", "rock", "class", "rock"),
+        ("labels", "rock; loud", "multilabel", ["rock", "loud"]),
+        ("value", "0.5;-1", "regression", [0.5, -1.0]),
+        ("segments", "chords.lab", "frames", [[0.0, 1.5, "C:maj"], [1.5, 2.0, "N"]]),
+        ("events", "beats.txt", "events", {"events": [0.5, 1.0]}),
+    ],
+)
+def test_csv_columns_say_the_kind_of_label(tmp_path, header, value, kind, label):
+    (tmp_path / "chords.lab").write_text("0 1.5 C:maj\n1.5 2.0 N\n")
+    (tmp_path / "beats.txt").write_text("0.5 1\n1.0 2\n")
+    manifest = tmp_path / "set.csv"
+    manifest.write_text(f"path,split,{header}\na.wav,train,{value}\nb.wav,valid,{value}\nc.wav,test,{value}\n")
+    clips = read_manifest(manifest)
+    assert [clip.labels["label"] for clip in clips] == [label] * 3
+    assert label_kind([clip.labels["label"] for clip in clips]) == kind
+    assert clips[0].path == tmp_path / "a.wav"
+
+
+def test_written_manifest_reads_back(tmp_path):
+    clips = [
+        Clip(tmp_path / f"{split}.wav", 1.0, 2.5, split, split, {"key": "C major", "beats": {"events": [1.0]}}, {"album": "A"})
+        for split in ("train", "valid", "test")
+    ]
+    assert read_manifest(write_manifest(clips, tmp_path / "set.jsonl")) == clips
+
+
+def test_group_in_two_splits_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="lie both in the test split"):
+        read_manifest(write_lines(tmp_path / "m.jsonl", rows(group="one song")))
+
+
+def test_overlapping_stretches_in_two_splits_are_refused(tmp_path):
+    lines = rows()
+    for number, line in enumerate(lines):
+        line |= {"path": "song.wav", "start": 4.0 * number, "end": 4.0 * number + 5, "group": str(number)}
+    with pytest.raises(ValueError, match="the same music"):
+        read_manifest(write_lines(tmp_path / "m.jsonl", lines))
+
+
+def test_missing_split_is_drawn_by_group(tmp_path):
+    lines = [{"path": f"{n}.wav", "label": "a", "group": f"song {n // 2}"} for n in range(200)]
+    clips = read_manifest(write_lines(tmp_path / "m.jsonl", lines))
+    of_group = {}
+    for clip in clips:
+        of_group.setdefault(clip.group, set()).add(clip.split)
+    assert all(len(splits) == 1 for splits in of_group.values())
+    assert 10 <= sum(clip.split == "test" for clip in clips) <= 60
+    assert clips == read_manifest(tmp_path / "m.jsonl")
+
+
+def test_validation_is_split_off_where_there_is_none(tmp_path):
+    lines = [{"path": f"{n}.wav", "label": "a", "split": "train" if n < 80 else "test"} for n in range(100)]
+    splits = [clip.split for clip in read_manifest(write_lines(tmp_path / "m.jsonl", lines))]
+    assert 2 <= splits[:80].count("valid") <= 25 and splits[80:] == ["test"] * 20
+
+
+def test_redrawn_validation_keeps_test_and_whole_groups():
+    clips = [Clip(None, split=("test" if n < 10 else "valid" if n < 20 else "train"), group=f"g{n // 2}") for n in range(100)]
+    first, second = redraw_validation(clips, 1), redraw_validation(clips, 2)
+    assert first[:10] == second[:10] == ["test"] * 10
+    assert first.count("valid") == second.count("valid") == 10
+    assert first != second
+    assert all(a == b for a, b in zip(first[::2], first[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ([{"path": "a.wav"}], "lacks 'label'"),
+        ([{"label": "a"}], "lacks 'path'"),
+        ([{"path": "a.wav", "label": "a", "split": "tset"}], "must be one of train, valid, test"),
+        ([{"path": "a.wav", "label": "a", "split": "train"}], "no clips of split test"),
+        ([], "no clips"),
+    ],
+)
+def test_bad_manifests_are_refused(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message):
+        read_manifest(write_lines(tmp_path / "m.jsonl", lines))
+
+
+def test_mixed_labels_are_refused():
+    with pytest.raises(ValueError, match="one kind"):
+        label_kind(["rock", ["rock"]])

@@ -1,0 +1,88 @@
+"""Scores against scikit-learn, mir_eval and cases worked by hand."""
+
+import mir_eval
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from muq_hf.evaluation import metrics
+from muq_hf.evaluation.targets import pick_events
+
+
+def test_multilabel_scores_are_scikit_learns_on_random_scores():
+    generator = np.random.default_rng(0)
+    truth, scores = generator.integers(0, 2, (200, 5)), generator.standard_normal((200, 5))
+    ours = metrics.multilabel_scores(truth, scores)
+    assert ours["roc_auc"] == pytest.approx(np.mean([roc_auc_score(truth[:, k], scores[:, k]) for k in range(5)]))
+    assert ours["pr_auc"] == pytest.approx(np.mean([average_precision_score(truth[:, k], scores[:, k]) for k in range(5)]))
+
+
+def test_multilabel_scores_leave_out_tags_without_both_values():
+    truth = np.array([[0, 1], [1, 1]])
+    assert metrics.multilabel_scores(truth, np.array([[0.1, 0.9], [0.8, 0.2]])) == {"roc_auc": 1.0, "pr_auc": 1.0}
+
+
+def test_multilabel_scores_refuse_constant_truth():
+    with pytest.raises(ValueError, match="no tag"):
+        metrics.multilabel_scores(np.ones((3, 2)), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    "predicted, score", [("C major", 1.0), ("G major", 0.5), ("A minor", 0.3), ("C minor", 0.2), ("F# major", 0.0)]
+)
+def test_key_errors_cost_what_mirex_says(predicted, score):
+    assert metrics.key_scores(np.array(["C major"]), np.array([predicted]))["weighted_score"] == pytest.approx(score)
+
+
+def test_tempo_within_four_percent_counts():
+    truth, predicted = np.array([100.0, 100.0, 100.0, 100.0]), np.array([103.9, 104.1, 50.0, 70.0])
+    assert metrics.tempo_scores(truth, predicted) == {"acc1": 0.25, "acc2": 0.5}
+
+
+def test_chords_are_weighted_by_duration_as_mir_eval_does():
+    reference = (np.array([[0.0, 3.0], [3.0, 4.0]]), ["C:maj", "A:min"])
+    estimate = (np.array([[0.0, 4.0]]), ["C:maj"])
+    ours = metrics.chord_scores([reference], [estimate])
+    assert ours["weighted_majmin"] == pytest.approx(0.75)
+    assert ours["weighted_majmin"] == pytest.approx(mir_eval.chord.evaluate(*reference, *estimate)["majmin"])
+
+
+def test_chords_of_longer_clips_weigh_more():
+    long, short = (np.array([[0.0, 9.0]]), ["C:maj"]), (np.array([[0.0, 1.0]]), ["G:maj"])
+    wrong = (np.array([[0.0, 1.0]]), ["D:maj"])
+    assert metrics.chord_scores([long, short], [long, wrong])["weighted_majmin"] == pytest.approx(0.9)
+
+
+def test_beats_within_seventy_milliseconds_count():
+    truth = np.arange(6.0, 16.0, 0.5)  # mir_eval itself counts from 0 s on in f_measure
+    assert metrics.event_scores([truth], [truth + 0.06])["f_measure"] == 1.0
+    assert metrics.event_scores([truth], [truth + 0.1])["f_measure"] == 0.0
+
+
+def test_retrieval_by_hand():
+    features = np.array([[1, 0], [1, 0.1], [0, 1], [0.9, 0.2]], dtype=float)
+    groups = np.array(["a", "a", "b", "b"])
+    # Query 0 ranks 1 (same), 3, 2; query 2 ranks 3 (same) first: both hit, with precision 1.
+    assert metrics.retrieval_scores(features, groups, np.array([0, 2])) == {"r_at_1": 1.0, "map": 1.0}
+    # Query 3 ranks 1, 0, 2: its only relevant clip comes third.
+    assert metrics.retrieval_scores(features, groups, np.array([3])) == pytest.approx({"r_at_1": 0.0, "map": 1 / 3})
+
+
+def test_retrieval_average_precision_is_scikit_learns():
+    generator = np.random.default_rng(0)
+    features, groups = generator.standard_normal((40, 8)), generator.integers(0, 5, 40)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    others = np.arange(40) != 7
+    expected = average_precision_score((groups == groups[7])[others], (unit @ unit[7])[others])
+    assert metrics.retrieval_scores(features, groups, np.array([7]))["map"] == pytest.approx(expected)
+
+
+def test_pitch_class_forgives_octaves():
+    scores = metrics.pitch_scores(np.array([60, 60]), np.array([72, 61]))
+    assert (scores["accuracy"], scores["pitch_class_accuracy"]) == (0.0, 0.5)
+
+
+def test_events_are_the_maxima_and_the_stronger_of_close_ones():
+    probability = np.zeros(50)
+    probability[[10, 12, 30]] = [0.5, 0.9, 0.6]
+    assert pick_events(probability, 0.3).tolist() == pytest.approx([12.5 / 25, 30.5 / 25])
