@@ -20,11 +20,13 @@ class LoadingMixin:
     """
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info=False, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path, *model_args, ignore_mismatched_sizes=False, output_loading_info=False, **kwargs
+    ):
         """As in transformers; besides, the id or folder of a published MuQ is converted in memory.
 
-        Raises ValueError for a checkpoint that lacks tensors of the encoder or has tensors nobody knows, OSError for a file
-        that is no complete safetensors file. Both name the file and the tensor.
+        Raises ValueError for a checkpoint that lacks tensors of the encoder, or has them in other shapes, or has tensors nobody
+        knows; OSError for a file that is no complete safetensors file. Both name the file and the tensor.
         """
         source, where = pretrained_model_name_or_path, pretrained_model_name_or_path
         if source is not None and kwargs.get("state_dict") is None:
@@ -36,10 +38,15 @@ class LoadingMixin:
                 kwargs["state_dict"] = cls._convert_published(read_safetensors(where))
                 source = None
         try:
-            model, info = super().from_pretrained(source, *model_args, output_loading_info=True, **kwargs)
+            model, info = super().from_pretrained(
+                source, *model_args, ignore_mismatched_sizes=True, output_loading_info=True, **kwargs
+            )
         except SafetensorError as error:
             raise OSError(f"a weights file of {where} is damaged or incomplete ({error}); copy or download it again.") from None
         model.name_or_path = model.config._name_or_path = "" if where is None else str(pretrained_model_name_or_path)
+        if info["mismatched_keys"] and not ignore_mismatched_sizes:
+            key, found, needed = sorted(info["mismatched_keys"])[0]
+            raise ValueError(f"{where}: tensor {key!r} has shape {tuple(found)}, the model needs {tuple(needed)}.")
         missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
         if missing:
             raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
