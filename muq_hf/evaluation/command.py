@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="name the tasks and stop")
     parser.add_argument("--model", nargs="+", default=[], help="what to compare, in one table")
     parser.add_argument("--suite", choices=("small", "full"), help="the tasks of the corpus, with fewer clips or with all")
-    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="folder that examples/corpus wrote (default: corpus)")
+    parser.add_argument("--corpus", type=Path, nargs="+", default=[Path("corpus")], help="folders that examples/corpus wrote")
     parser.add_argument("--tasks", nargs="+", help="only these tasks of the suite")
     parser.add_argument("--held-out", action="store_true", help="recordings only of albums that shipped weights never trained on")
     parser.add_argument("--manifest", help="a labelled set of your own")
@@ -83,11 +83,6 @@ def _suite_questions(arguments) -> list:
 
     questions = []
     for task in find_tasks(arguments.tasks):
-        if not (arguments.corpus / task.manifest).is_file():
-            raise ValueError(
-                f"the task {task.name} needs {arguments.corpus / task.manifest}: build the corpus with examples/corpus, or "
-                "choose others with --tasks."
-            )
         clips = load_task(task, arguments.corpus, arguments.suite == "small", arguments.held_out)
         questions.append(Question(task.name, clips, task.label, task.kind, task.primary, task.levelled, task.redraw))
     return questions

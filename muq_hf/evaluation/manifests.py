@@ -146,14 +146,19 @@ def refuse_shared_groups(clips: Sequence[Clip]) -> None:
 
 
 def redraw_validation(clips: Sequence[Clip], seed: int) -> list[str]:
-    """Splits [N] in which other groups of train and valid are the validation, as many as before; test stays as it is."""
-    splits = [clip.split for clip in clips]
-    fitted = sorted({clip.group for clip in clips if clip.split != "test"}, key=lambda group: _unit_hash(f"{seed} {group}"))
-    count = len({clip.group for clip in clips if clip.split == "valid"})
-    valid = set(fitted[:count])
+    """Splits [N] in which other groups of train and valid are the validation, as many as before; test stays as it is.
+
+    Where train and valid share groups anyway (notes of one soundfont), clips are drawn instead.
+    """
+    of_split = {split: {clip.group for clip in clips if clip.split == split} for split in SPLITS}
+    by_clip = bool(of_split["train"] & of_split["valid"])
+    units = [f"{clip.path} {clip.start}" if by_clip else clip.group for clip in clips]
+    fitted = {unit for unit, clip in zip(units, clips, strict=True) if clip.split != "test"}
+    count = len({unit for unit, clip in zip(units, clips, strict=True) if clip.split == "valid"})
+    valid = set(sorted(fitted, key=lambda unit: _unit_hash(f"{seed} {unit}"))[:count])
     return [
-        split if split == "test" else ("valid" if clip.group in valid else "train")
-        for clip, split in zip(clips, splits, strict=True)
+        clip.split if clip.split == "test" else ("valid" if unit in valid else "train")
+        for unit, clip in zip(units, clips, strict=True)
     ]
 
 

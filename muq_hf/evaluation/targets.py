@@ -153,7 +153,7 @@ class ChordTarget(FramesTarget):
 
 
 class EventsTarget:
-    """Moments per clip, such as beats: outputs [R, 1], the log odds that a frame holds one."""
+    """Moments (s) per clip, such as beats, as {"events": […]} or […]: outputs [R, 1], the log odds that a frame holds one."""
 
     loss = "tags"
     num_outputs = 1
@@ -162,7 +162,8 @@ class EventsTarget:
         self.label = label
 
     def times(self, clip: Clip) -> np.ndarray:
-        return np.array(clip.labels[self.label]["events"], dtype=float)
+        label = clip.labels[self.label]
+        return np.array(label["events"] if isinstance(label, dict) else label, dtype=float)
 
     def rows(self, clips, counts) -> np.ndarray:
         """→ [R, 1]: 1 in the frame that holds an event."""

@@ -15,7 +15,7 @@ HELD_OUT_LICENCE = "GPL"  # music that shipped weights are never trained on
 class Task:
     """One question to a representation.
 
-    manifest: file below the corpus folder; label: key of the manifest's labels; kind: see targets.TARGETS, or "retrieval".
+    manifest: file below a folder of the corpus; label: key of the manifest's labels; kind: see targets.TARGETS, or "retrieval".
     primary: the metric that ranks. small: clips of the small suite, None: all. whole_groups: the small suite takes groups with
     all of their clips. levelled: clips are brought to one loudness. real: recordings, not rendered scores.
     redraw: the deviation over seeds holds the choice of validation groups.
@@ -35,13 +35,13 @@ class Task:
 
 
 TASKS = (
-    Task("instrument", "notes.jsonl", "instrument", "class", "accuracy", "instrument family of a note, unseen soundfont", 2000),
-    Task("pitch", "notes.jsonl", "pitch", "pitch", "accuracy", "MIDI note 48-84 of a note, unseen soundfont", 2000),
-    Task("key", "pieces.jsonl", "key", "key", "weighted_score", "key of 15 s of a piece, unseen soundfont", 800),
-    Task("tempo", "pieces.jsonl", "tempo", "tempo", "acc1", "beats per minute within 4 %", 800),
-    Task("beat", "pieces.jsonl", "beats", "events", "f_measure", "beats within 70 ms", 160),
-    Task("dance", "pieces.jsonl", "dance", "class", "macro_f1", "dance type of a tune, by title", 800),
-    Task("chord", "pieces.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 160),
+    Task("instrument", "tasks/notes.jsonl", "family", "class", "accuracy", "instrument family of a note, unseen soundfont", 2000),
+    Task("pitch", "tasks/notes.jsonl", "pitch", "pitch", "accuracy", "MIDI note of a note, unseen soundfont", 2000),
+    Task("key", "tasks/key.jsonl", "key", "key", "weighted_score", "key of 15 s of a piece, unseen soundfont", 800),
+    Task("tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "beats per minute within 4 %", 800),
+    Task("beat", "tasks/tempo.jsonl", "beats", "events", "f_measure", "beats within 70 ms", 160),
+    Task("dance", "tasks/dance.jsonl", "dance", "class", "macro_f1", "dance type of a tune, by title", 800),
+    Task("chord", "tasks/chord.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 160),
     Task(
         "album", "clips.jsonl", "album", "class", "macro_f1", "album of 10 s of a recording, by track",
         whole_groups=True, levelled=True, real=True,
@@ -62,9 +62,19 @@ def find_tasks(names: Sequence[str] | None) -> list[Task]:
     return [known[name] for name in names or known]
 
 
-def load_task(task: Task, corpus: Path, small: bool, held_out: bool) -> list[Clip]:
-    """The task's clips. held_out: recordings only of albums that shipped weights are never trained on."""
-    clips = with_label(read_manifest(corpus / task.manifest), task.label)
+def load_task(task: Task, folders: Sequence[Path], small: bool, held_out: bool) -> list[Clip]:
+    """The task's clips, from the first of the folders that has its manifest.
+
+    held_out: recordings only of albums that shipped weights are never trained on. Raises ValueError if no folder has it.
+    """
+    manifest = next((file for folder in folders if (file := folder / task.manifest).is_file()), None)
+    if manifest is None:
+        places = ", ".join(map(str, folders))
+        raise ValueError(
+            f"the task {task.name} needs {task.manifest} in one of: {places}. Build the corpus with examples/corpus, or choose "
+            "other --tasks."
+        )
+    clips = with_label(read_manifest(manifest), task.label)
     if held_out and task.real:
         clips = [clip for clip in clips if str(clip.labels.get("licence", "")).startswith(HELD_OUT_LICENCE)]
     return subset(clips, task.small, task.whole_groups) if small and task.small else clips

@@ -51,7 +51,7 @@ def whisper(folder) -> str:
 
 def clap(folder) -> str:
     sizes = {"hidden_size": 32, "patch_embeds_hidden_size": 8, "depths": [1, 1, 1], "num_attention_heads": [2, 2, 2]}
-    audio = {**sizes, "num_hidden_layers": 3, "spec_size": 64, "window_size": 4}
+    audio = {**sizes, "num_hidden_layers": 3}
     text = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     config = ClapConfig(audio_config=audio, text_config=text)
     return save(folder, ClapModel(config), ClapFeatureExtractor(truncation="rand_trunc"))

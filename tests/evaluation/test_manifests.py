@@ -1,6 +1,7 @@
 """Manifests: every kind of label, and splits that do not leak."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_redrawn_validation_keeps_test_and_whole_groups():
     assert first.count("valid") == second.count("valid") == 10
     assert first != second
     assert all(a == b for a, b in zip(first[::2], first[1::2], strict=True))
+
+
+def test_redrawn_validation_divides_groups_that_were_divided():
+    """Notes of two training fonts: both splits go on holding notes of both."""
+    clips = [Clip(Path(f"{n}.wav"), split="valid" if n % 10 == 0 else "train", group=f"font{n % 2}") for n in range(100)]
+    splits = redraw_validation([*clips, Clip(Path("t.wav"), split="test", group="font2")], 1)
+    assert splits.count("valid") == 10 and splits[-1] == "test"
 
 
 @pytest.mark.parametrize(
