@@ -1,0 +1,93 @@
+"""Classifiers: padding, losses against PyTorch's own, freezing."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from checks import MICRO, perturb_statistics
+
+from muq_hf import MuQConfig, MuQFeatureExtractor, MuQForAudioFrameClassification, MuQForSequenceClassification
+
+
+def build(model_class, **settings):
+    model = model_class(MuQConfig(**MICRO, **settings)).eval()
+    perturb_statistics(model)
+    return model
+
+
+@pytest.fixture
+def batch():
+    waves = [torch.randn(length) * 0.1 for length in (9_600, 4_801, 20_011)]
+    return waves, MuQFeatureExtractor()(waves, sampling_rate=24_000, return_tensors="pt")
+
+
+@pytest.mark.parametrize("use_weighted_layer_sum", [False, True])
+def test_scores_of_a_clip_do_not_depend_on_its_batch(batch, use_weighted_layer_sum):
+    waves, padded = batch
+    model = build(MuQForSequenceClassification, num_labels=5, use_weighted_layer_sum=use_weighted_layer_sum)
+    with torch.no_grad():
+        together = model(**padded).logits
+        alone = torch.cat([model(wave[None]).logits for wave in waves])
+    assert (together - alone).abs().max() < 1e-4
+
+
+def test_scores_of_frames_do_not_depend_on_the_batch(batch):
+    waves, padded = batch
+    model = build(MuQForAudioFrameClassification, num_labels=5)
+    with torch.no_grad():
+        together = model(**padded).logits
+        for row, wave in zip(together, waves, strict=True):
+            alone = model(wave[None]).logits[0]
+            assert (row[: len(alone)] - alone).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "problem_type", "labels", "loss"),
+    [
+        (5, None, torch.tensor([0, 4, 2]), F.cross_entropy),
+        (5, None, torch.eye(5)[:3], F.binary_cross_entropy_with_logits),
+        (5, "multi_label_classification", torch.eye(5)[:3].long(), lambda x, y: F.binary_cross_entropy_with_logits(x, y.float())),
+        (1, None, torch.tensor([0.5, -1.0, 2.0]), lambda x, y: F.mse_loss(x[:, 0], y)),
+        (2, "regression", torch.randn(3, 2), F.mse_loss),
+    ],
+)
+def test_loss_follows_the_problem_type(batch, num_labels, problem_type, labels, loss):
+    model = build(MuQForSequenceClassification, num_labels=num_labels, problem_type=problem_type)
+    output = model(**batch[1], labels=labels)
+    torch.testing.assert_close(output.loss, loss(output.logits, labels))
+
+
+def test_frame_loss_leaves_out_padding_and_ignored_frames(batch):
+    model = build(MuQForAudioFrameClassification, num_labels=4)
+    T = model(**batch[1]).logits.shape[1]
+    labels = torch.randint(0, 4, (3, T))
+    labels[2, :5] = -100
+    output = model(**batch[1], labels=labels)
+    frames = [10, 5, 21]
+    chosen = [(i, t) for i in range(3) for t in range(frames[i]) if labels[i, t] != -100]
+    rows, columns = map(list, zip(*chosen, strict=True))
+    torch.testing.assert_close(output.loss, F.cross_entropy(output.logits[rows, columns], labels[rows, columns]))
+
+
+def test_frame_labels_of_another_length_are_refused(batch):
+    model = build(MuQForAudioFrameClassification, num_labels=4)
+    with pytest.raises(ValueError, match="21 frames"):
+        model(**batch[1], labels=torch.zeros(3, 20, dtype=torch.long))
+
+
+def test_frozen_base_model_keeps_weights_and_statistics():
+    model = build(MuQForSequenceClassification, num_labels=2)
+    model.freeze_base_model()
+    before = {name: tensor.clone() for name, tensor in model.muq.state_dict().items()}
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    model(torch.randn(2, 4800), labels=torch.tensor([0, 1])).loss.backward()
+    optimizer.step()
+    for name, tensor in model.muq.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert model.classifier.weight.grad is not None
+
+
+def test_layer_weights_start_as_a_plain_mean(batch):
+    model = build(MuQForSequenceClassification, num_labels=2, use_weighted_layer_sum=True)
+    states, outputs = model._encode(*batch[1].values(), None, None)
+    torch.testing.assert_close(states, torch.stack(outputs.hidden_states).mean(0))

@@ -1,0 +1,60 @@
+"""The README's snippets run, in order, with the tests' tiny models in place of large ones."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from muq_hf.cli import main
+
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def names(micro_folder, published_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    embeddings = tmp_path / "embeddings.parquet"
+    clips = ["examples/audio/bach_brandenburg.ogg", "examples/audio/metal_ezer_ev.ogg"]
+    assert main(["embed", *clips, "--model", str(micro_folder), "--output", str(embeddings), "--workers", "1", "--quiet"]) == 0
+    return {
+        "folder": str(micro_folder),
+        "published": str(published_folder),
+        "embeddings": str(embeddings),
+        "labels": torch.tensor([0, 3]),
+    }
+
+
+def test_all_snippets_run_in_order(names):
+    assert len(SNIPPETS) >= 5
+    for snippet in SNIPPETS:
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert names["frames"][0][0][0] == pytest.approx(names["frames"][0][0][0])
+    assert names["vector"].shape == (1, 32)
+    assert names["vectors"].shape == (2, 32)
+    assert names["loss"].isfinite()
+
+
+def test_no_auto_class_is_shown_with_a_published_id():
+    for line in README.splitlines():
+        assert not re.search(r"Auto\w+\.from_pretrained\(.OpenMuQ", line)
+
+
+def test_links_of_the_readme_lead_to_files():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_module_that_the_readme_draws_exists():
+    drawing = README.split("## How it is built")[1].split("```")[1]
+    for name in re.findall(r"(?<![\w*])(\w+\.py)\b", drawing):
+        assert (ROOT / "muq_hf" / name).exists(), name
+
+
+def test_every_flat_module_is_in_the_drawing():
+    drawing = README.split("## How it is built")[1].split("```")[1]
+    for file in (ROOT / "muq_hf").glob("*.py"):
+        assert file.name in drawing or file.stem.endswith("_muq_mulan") or file.stem == "__init__", file.name
