@@ -23,16 +23,13 @@ class DecodeTask:
 
 @dataclass(frozen=True)
 class FileWindow:
-    """Audio [S] for the model; samples `start` to `end` of the file are what its kept frames speak for.
-
-    `context` samples at the front of `audio` come before `start`; what comes after `end` follows it.
-    """
+    """A window of a file: see `PlacedWindow`."""
 
     path: str
     segment: int
     start: int
     end: int
-    context: int
+    kept: tuple[int, int]
     audio: np.ndarray
 
 
@@ -63,7 +60,7 @@ def decode_file(task: DecodeTask) -> Iterator[Message]:
         for window in split_stream(_checked_blocks(task.path, task.plan), task.plan):
             windows += 1
             if window.start not in task.done:
-                yield FileWindow(task.path, window.segment, window.start, window.end, window.context, window.audio)
+                yield FileWindow(task.path, window.segment, window.start, window.end, window.kept, window.audio)
         yield FileEnd(task.path, windows)
     except AudioError as error:
         yield FileFailure(task.path, error.reason, str(error))
@@ -78,8 +75,8 @@ def _checked_blocks(path: str, plan: WindowPlan) -> Iterator[np.ndarray]:
         length += len(block)
         peak = max(peak, float(np.abs(block).max()))
         yield block
-    if length < plan.min_samples:
-        raise AudioError("too short", f"{path} has {length} samples; the model needs at least {plan.min_samples}.")
+    if length < plan.window.min_samples:
+        raise AudioError("too short", f"{path} has {length} samples; the model needs at least {plan.window.min_samples}.")
     if peak < 10 ** (SILENCE / 20):
         raise AudioError("silent", f"{path} is silent: no sample reaches {SILENCE:.0f} dB of full scale.")
 

@@ -168,7 +168,7 @@ class _Run:
     def _store(self, windows: list[FileWindow], values: list[np.ndarray]) -> None:
         records = np.zeros(len(windows), self.journal.dtype)
         for record, window in zip(records, windows, strict=True):
-            first, last = self.encoder.kept_frames(window)
+            first, last = window.kept
             record["segment"], record["start"], record["end"] = window.segment, window.start, window.end
             record["frames"] = last - first
         self.store.append(self.journal, [window.path for window in windows], records, values)

@@ -56,17 +56,11 @@ class WindowEncoder:
         self.layers = layers
         self.pool = pool
         config = model.config
-        self._samples_per_frame = config.samples_per_frame
         self._extract = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
 
     @property
     def vector_size(self) -> int:
         return self.model.config.hidden_size * (2 if self.pool == "mean+std" else 1)
-
-    def kept_frames(self, window: FileWindow) -> tuple[int, int]:
-        """→ first and one past the last of the window's frames that stand for its own part of the file."""
-        first = window.context // self._samples_per_frame
-        return first, int(self.model._get_feat_extract_output_lengths(window.context + window.end - window.start))
 
     @torch.inference_mode()
     def __call__(self, windows: list[FileWindow]) -> list[np.ndarray]:
@@ -78,7 +72,7 @@ class WindowEncoder:
         except torch.cuda.OutOfMemoryError as error:
             shape = f"{len(windows)} windows of up to {batch['input_values'].shape[1] / rate:.1f} s"
             raise ValueError(f"a batch of {shape} does not fit on {self.model.device}: take a smaller batch size.") from error
-        kept = [self.kept_frames(window) for window in windows]
+        kept = [window.kept for window in windows]
         states = [output.hidden_states[layer].float() for layer in self.layers]  # L × [B, T, D]
         if self.pool == "none":
             frames = states[0].cpu().numpy()

@@ -127,13 +127,17 @@ class Journal:
                 self._versions[file] = _file_version(path)
                 new.append({"file": file, "path": path, "version": self._versions[file]})
         self._write_lines(new)
+        _sync(self._files)
         records["file"] = [self._ids[path] for path in paths]
         self._windows.write(records.tobytes())
         _sync(self._windows)
         self._note(records)
 
     def complete(self, path: str, windows: int) -> None:
-        """Note that the file ended after this many windows, which are all stored."""
+        """Note that the file ended after this many windows, which are all stored.
+
+        The note is synced with the next batch: if a power cut takes it, the file is only decoded again.
+        """
         file = self._ids[path]
         self._counts[file] = windows
         self._write_lines([{"file": file, "windows": windows}])
@@ -186,9 +190,8 @@ class Journal:
         return self
 
     def _write_lines(self, lines: list[dict]) -> None:
-        if lines:
-            self._files.write("".join(json.dumps(line) + "\n" for line in lines).encode("ascii"))
-            _sync(self._files)
+        self._files.write("".join(json.dumps(line) + "\n" for line in lines).encode("ascii"))
+        self._files.flush()
 
     def _read_lines(self) -> list[dict]:
         path = self.folder / "files.jsonl"

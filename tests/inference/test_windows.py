@@ -26,7 +26,7 @@ plans = st.builds(
     lambda chunk, kept, stride: WindowPlan.from_seconds(CONFIG, chunk and chunk / 25, (kept + 2 * stride) / 25, stride / 25),
     chunk=st.none() | st.integers(2, 75),  # frames
     kept=st.integers(2, 50),
-    stride=st.integers(0, 12),
+    stride=st.integers(0, 12),  # each side
 )
 
 
@@ -36,9 +36,9 @@ def test_kept_parts_tile_the_file_and_their_frames_are_those_of_the_whole(plan, 
     audio = np.arange(length, dtype=np.float32)
     windows = list(split_stream(blocks_of(audio, block), plan))
     assert [w.start for w in windows] == [0] + [w.end for w in windows[:-1]]
-    assert windows[-1].end == length
+    assert length - CONFIG.hop_length < windows[-1].end <= length
     assert all(w.start % FRAME == 0 for w in windows)
-    assert sum(frames(w.end - w.start) for w in windows) == frames(length)
+    assert sum(last - first for first, last in (w.kept for w in windows)) == frames(length)
 
 
 @settings(deadline=None)
@@ -49,13 +49,12 @@ def test_windows_hold_their_part_of_the_file_with_context_of_their_own_segment(p
     begins = {w.segment: w.start for w in reversed(windows)}
     ends = {w.segment: w.end for w in windows}
     for w in windows:
-        left = max(w.start - plan.stride, begins[w.segment])
-        right = min(w.end + plan.stride, ends[w.segment])
-        assert w.context == w.start - left
-        # A context that meets the joined rest of a segment may be cut where the segment was planned to end.
+        left = w.start - w.kept[0] * FRAME
         assert np.array_equal(w.audio, audio[left : left + len(w.audio)])
-        assert w.end <= left + len(w.audio) <= right
-        assert len(w.audio) >= CONFIG.min_samples
+        assert begins[w.segment] <= left and w.end <= left + len(w.audio)
+        assert w.segment == max(ends) or left + len(w.audio) <= ends[w.segment]
+        assert CONFIG.min_samples <= len(w.audio) <= plan.window.chunk
+        assert w.kept[1] <= frames(len(w.audio))
 
 
 @given(plan=plans, length=st.integers(1025, 200_000))
@@ -90,13 +89,20 @@ def test_memory_holds_about_one_window_of_a_long_stream():
             yield np.zeros(12_000, np.float32)
 
     for window in split_stream(blocks(), plan):
-        assert read - window.start <= plan.window + plan.stride + 12_000
+        assert read - window.start <= plan.window.chunk + 12_000 + CONFIG.hop_length
 
 
 @pytest.mark.parametrize(
-    ("chunk", "window", "stride"),
-    [(0.01, 30, 0), (None, 0.02, 0), (None, 30, 15), (float("nan"), 30, 0), (None, float("inf"), 0), (None, 30, -1)],
+    ("chunk", "window", "stride", "named"),
+    [
+        (0.01, 30, 0, "chunk length"),
+        (float("nan"), 30, 0, "chunk length"),
+        (None, 0.02, 0, "window and stride length"),
+        (None, 30, 15, "window and stride length"),
+        (None, float("inf"), 0, "window and stride length"),
+        (None, 30, -1, "window and stride length"),
+    ],
 )
-def test_lengths_that_leave_nothing_are_refused(chunk, window, stride):
-    with pytest.raises(ValueError, match="s of context|shorter than|positive numbers"):
+def test_lengths_that_leave_nothing_are_refused(chunk, window, stride, named):
+    with pytest.raises(ValueError, match=named):
         WindowPlan.from_seconds(CONFIG, chunk, window, stride)
