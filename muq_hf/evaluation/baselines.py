@@ -11,6 +11,14 @@ from .encoders import MAX_SECONDS, short_hash, to_frame_rate
 MEL_BANDS = 96
 ROLL_OFF = 0.99  # share of the power below the "bandwidth"
 MIN_POWER = 1e-10
+CHROMA_FFT, CHROMA_HOP = 8192, 2048  # samples: 3 Hz between bins
+CHROMA_HERTZ = (60.0, 2000.0)  # fundamentals and their first overtones
+PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+# How well each degree fits a key (Krumhansl and Kessler 1982, probe tones), from the tonic on.
+KEY_PROFILES = {
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
 
 
 def _spectrogram() -> LogMelSpectrogram:
@@ -76,4 +84,46 @@ class RecordingCues:
         raise ValueError("recording cues are one per clip: leave frame tasks out.")
 
 
-BASELINES = {"mel": MelStatistics, "cues": RecordingCues}
+class Chroma:
+    """The mean strength of the 12 pitch classes; for keys also the answer that needs no training, by template."""
+
+    name = "chroma"
+    layer_names = ("chroma",)
+    max_seconds = MAX_SECONDS
+    sampling_rate = 24_000
+    min_samples = CHROMA_FFT
+    fingerprint = short_hash("chroma 1", CHROMA_FFT, CHROMA_HOP, CHROMA_HERTZ)
+
+    def __init__(self):
+        hertz = torch.fft.rfftfreq(CHROMA_FFT, 1 / self.sampling_rate)
+        self._used = (hertz >= CHROMA_HERTZ[0]) & (hertz <= CHROMA_HERTZ[1])
+        semitones = torch.round(69 + 12 * torch.log2(hertz[self._used] / 440)).long()  # MIDI notes
+        self._classes = torch.nn.functional.one_hot(semitones % 12, 12).float()  # [F, 12], C = 0
+
+    @torch.inference_mode()
+    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
+        return [self._chroma(waves).mean(dim=1).numpy()]
+
+    @torch.inference_mode()
+    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
+        return [to_frame_rate(self._chroma(waves), waves.shape[1], self.sampling_rate).numpy()]
+
+    def _chroma(self, waves: np.ndarray) -> torch.Tensor:
+        """[B, S] → [B, T, 12]: square roots of magnitudes, each frame scaled to its strongest class."""
+        window = torch.hann_window(CHROMA_FFT)
+        spectrum = torch.stft(torch.from_numpy(waves), CHROMA_FFT, CHROMA_HOP, window=window, return_complex=True)
+        chroma = spectrum.abs()[:, self._used].sqrt().transpose(1, 2) @ self._classes
+        return chroma / chroma.amax(dim=2, keepdim=True).clamp(min=MIN_POWER)
+
+    def keys(self, chroma: np.ndarray) -> np.ndarray:
+        """Mean chroma [N, 12] → names of the keys whose profile correlates best [N]."""
+        scores, names = [], []
+        for mode, profile in KEY_PROFILES.items():
+            for tonic, name in enumerate(PITCH_CLASSES):
+                rotated = np.roll(profile, tonic)
+                scores.append([np.corrcoef(row, rotated)[0, 1] for row in chroma])
+                names.append(f"{name} {mode}")
+        return np.array(names)[np.argmax(scores, axis=0)]
+
+
+BASELINES = {"mel": MelStatistics, "chroma": Chroma, "cues": RecordingCues}

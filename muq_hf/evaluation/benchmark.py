@@ -5,10 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from . import guards
+from .baselines import Chroma
 from .encoders import Encoder
 from .features import extract
 from .manifests import Clip
+from .metrics import key_scores
 from .probes import PROBES, ProbeResult, majority_scores, run_probes, summary
 from .retrieval import chance_retrieval, run_retrieval
 from .targets import PER_FRAME, PRIMARY, TARGETS
@@ -79,6 +83,8 @@ def evaluate(
                 rows.append(_row(MAJORITY, question, features, {"chance": {"scores": summary([chance])}}, 0.0))
             result = _ask(features, target, question, settings, shuffle=False)
             probes = _probe_rows(result, question.primary)
+            if question.kind == "key" and isinstance(encoder, Chroma):
+                probes["template"] = {"scores": summary([_template_keys(encoder, features, question.label)])}
             if settings.check:
                 probes |= _check(features, target, question, settings, chance)
             row = _row(encoder.name, question, features, probes, time.monotonic() - started)
@@ -109,6 +115,12 @@ def _ask(features, target, question: Question, settings: Settings, shuffle: bool
     # Shuffled labels need one kind of probe; with two the check would only take longer.
     probes = settings.probes[:1] if shuffle else settings.probes
     return run_probes(features, target, question.primary, settings.seeds, probes, question.redraw, shuffle)
+
+
+def _template_keys(encoder: Chroma, features, label: str) -> dict[str, float]:
+    is_test = np.array([clip.split == "test" for clip in features.clips])
+    truth = np.array([clip.labels[label] for clip in features.clips])[is_test]
+    return key_scores(truth, encoder.keys(features.layer(0)[is_test]))
 
 
 def _check(features, target, question: Question, settings: Settings, chance: dict[str, float]) -> dict:

@@ -11,7 +11,7 @@ examples:
   muq-hf probe --model m-a-p/MERT-v1-95M RUN/final mel --manifest my_songs.csv --trust-remote-code
   muq-hf probe --model RUN/final --manifest gtzan:/data/GTZAN
 
-models: a folder or Hub id of MuQ or of any audio encoder of transformers; mel; random:tiny (or base, large, or a MuQ's folder);
+models: a folder or Hub id of MuQ or of any audio encoder of transformers; mel; chroma; random:tiny (base, large, a MuQ's folder);
 FILE.py:CLASS, an adapter (see examples/peers). manifests: CSV with `path`, `split` and one of `label` (class), `labels` (tags,
 a;b;c), `value` (numbers), `segments` (file of start, end, name), `events` (file of times); JSONL with `path`, `split`, `start`,
 `end`, `group` and `labels`; gtzan:FOLDER, magnatagatune:FOLDER, nsynth:FOLDER."""

@@ -135,7 +135,7 @@ class TransformersEncoder:
 
 
 def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False) -> Encoder:
-    """`spec` is a Hub id or folder, "mel", "cues", "random:PRESET" (or "random:FOLDER", its configuration), or "FILE.py:CLASS".
+    """`spec` is a Hub id or folder, "mel", "chroma", "cues", "random:PRESET" or "random:FOLDER", or "FILE.py:CLASS".
 
     Raises ValueError for a spec that is none of these, OSError for a model that is not there.
     """

@@ -59,8 +59,8 @@ def clap(folder) -> str:
 
 def ast(folder) -> str:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-    extractor = ASTFeatureExtractor(max_length=128)
-    return save(folder, ASTModel(ASTConfig(**sizes, max_length=128)), extractor)
+    extractor = ASTFeatureExtractor(max_length=128, num_mel_bins=32)
+    return save(folder, ASTModel(ASTConfig(**sizes, max_length=128, num_mel_bins=32)), extractor)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,16 @@ def test_adapter_comes_from_a_file(tmp_path):
     assert load_encoder(f"{file}:Peer").name == "peer"
     with pytest.raises(ValueError, match="defines no"):
         load_encoder(f"{file}:Other")
+
+
+@pytest.mark.parametrize("tonic, mode", [(0, "major"), (7, "major"), (9, "minor"), (1, "minor")])
+def test_chroma_template_names_the_key_of_a_cadence(tonic, mode):
+    """Chords I IV V I, with the minor third and sixth of a minor key."""
+    from muq_hf.evaluation.baselines import PITCH_CLASSES
+
+    third, chroma = {"major": 4, "minor": 3}[mode], load_encoder("chroma")
+    chords = [(0, third, 7), (5, 5 + third, 12), (7, 11, 14), (0, third, 7)]
+    time = np.arange(24_000) / 24_000
+    wave = [sum(np.sin(2 * np.pi * 440 * 2 ** ((60 + tonic + n - 69) / 12) * time) for n in chord) for chord in chords]
+    pooled = chroma.pooled(np.concatenate(wave)[None].astype(np.float32))[0]
+    assert chroma.keys(pooled)[0] == f"{PITCH_CLASSES[tonic]} {mode}"
