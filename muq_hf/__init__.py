@@ -17,6 +17,11 @@ _PUBLIC = {
     "modeling_muq": ("MelRVQModel", "MuQForPreTraining", "MuQModel"),
     "classification_muq": ("MuQForAudioFrameClassification", "MuQForSequenceClassification"),
     "pipeline_muq": ("MuQFeatureExtractionPipeline",),
+    "configuration_muq_mulan": ("MuQMuLanConfig",),
+    "feature_extraction_muq_mulan": ("MuQMuLanFeatureExtractor",),
+    "processing_muq_mulan": ("MuQMuLanProcessor",),
+    "modeling_muq_mulan": ("MuQMuLanAudioModelWithProjection", "MuQMuLanModel", "MuQMuLanTextModelWithProjection"),
+    "pipeline_muq_mulan": ("MuQMuLanFeatureExtractionPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 

@@ -10,6 +10,8 @@ import sys
 
 COMMANDS = {  # name: (module, one line for the list of commands)
     "embed": ("muq_hf.inference.command", "embed music files: one Parquet table of vectors, or frames per file"),
+    "tag": ("muq_hf.inference.tag_command", "score music files against words with a MuQ-MuLan"),
+    "search": ("muq_hf.inference.search_command", "find music by words or by other music, in a table of `embed`"),
     "train": ("muq_hf.training.command", "train the tokenizer, MuQ, and its refinement, from a folder of music"),
     "data": ("muq_hf.training.data_check", "check music before training: hours, rates, silence, duplicates"),
     "probe": ("muq_hf.evaluation.command", "ask what a model's features know: probes and retrieval on labelled music"),

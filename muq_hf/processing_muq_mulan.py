@@ -2,15 +2,19 @@
 
 import os
 
-from transformers import BatchFeature, ProcessorMixin
+from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig, ProcessorMixin
 from transformers.utils import logging
 
+from .configuration_muq_mulan import MuQMuLanConfig
 from .decoding_muq import load_audio
+from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+from .published_muq_mulan import is_published_mulan_config, tower_source
 
 
 logger = logging.get_logger(__name__)
 
 UNLIMITED = 1_000_000  # tokens; tokenizers without a limit of their own say 10^30
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
 class MuQMuLanProcessor(ProcessorMixin):
@@ -53,6 +57,19 @@ class MuQMuLanProcessor(ProcessorMixin):
             features |= self._extract(audio, {"sampling_rate": sampling_rate} | common | (audio_kwargs or {}))
         return BatchFeature(features)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As in transformers; for the id or folder of a published MuQ-MuLan, with the tokenizer that it names."""
+        hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        try:
+            published, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_arguments)
+        except OSError:  # a processor may lie in a folder without a model
+            published = {}
+        if not is_published_mulan_config(published):
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        config = MuQMuLanConfig.from_pretrained(pretrained_model_name_or_path, **hub_arguments)
+        return published_processor(published, config, pretrained_model_name_or_path)
+
     def _extract(self, audio, options: dict) -> dict:
         rate = self.feature_extractor.sampling_rate
         files = [audio] if isinstance(audio, (str, os.PathLike)) else audio
@@ -73,3 +90,22 @@ class MuQMuLanProcessor(ProcessorMixin):
         if is_limited and max(lengths) > limit:
             logger.warning_once(f"Texts longer than the {limit} tokens that the text encoder takes are cut.")
         return dict(self.tokenizer(texts, **(options | {"truncation": is_limited, "max_length": limit if is_limited else None})))
+
+
+def published_processor(published: dict, config: MuQMuLanConfig, source, text=None) -> MuQMuLanProcessor:
+    """The processor of a published MuQ-MuLan in `source`; `text`: where its tokenizer is, if not where it says itself.
+
+    Raises OSError that says where the tokenizer was looked for.
+    """
+    place, subfolder = tower_source("text_model", published, source, text, "tokenizer_config.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, subfolder=subfolder)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"the text encoder's tokenizer (tokenizer.json, or sentencepiece.bpe.model, with tokenizer_config.json) is not in "
+            f"{place}; put it at {source}/text_model, or convert the model with --text FOLDER. {error}"
+        ) from None
+    if config.max_text_tokens is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_text_tokens)
+    extractor = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+    return MuQMuLanProcessor(extractor, tokenizer)

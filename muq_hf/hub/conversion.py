@@ -5,17 +5,16 @@ import pickle
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from ..configuration_muq import MuQConfig
 from ..configuration_muq_mulan import MuQMuLanConfig
 from ..feature_extraction_muq import MuQFeatureExtractor
-from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from ..modeling_muq import MuQForPreTraining
 from ..modeling_muq_mulan import MuQMuLanModel
-from ..processing_muq_mulan import MuQMuLanProcessor
+from ..processing_muq_mulan import published_processor
 from ..published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
-from ..published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config, tower_source
+from ..published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
 from .card import card_data_of, model_card
 from .folders import new_folder
 
@@ -79,24 +78,7 @@ def convert_muq_mulan(
     config = MuQMuLanConfig(**config_from_published_mulan(published, *towers))
     model, info = MuQMuLanModel.from_pretrained(source, config=config, output_loading_info=True)
     _require_all_used(info, source)
-    extractor = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
-    tokenizer = _text_tokenizer(published, source, text, config.max_text_tokens)
-    _save(model, MuQMuLanProcessor(extractor, tokenizer), source, output, licence, base_model)
-
-
-def _text_tokenizer(published: dict, source, text, max_tokens: int | None):
-    """The text encoder's tokenizer, with the limit that the encoder's positions set."""
-    place, subfolder = tower_source("text_model", published, source, text, "tokenizer_config.json")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, subfolder=subfolder)
-    except (OSError, ValueError) as error:
-        raise OSError(
-            f"the tokenizer of the text encoder was not found in {place}: name a folder that holds it (tokenizer.json, or "
-            f"sentencepiece.bpe.model, with tokenizer_config.json) by --text. {error}"
-        ) from None
-    if max_tokens is not None:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, max_tokens)
-    return tokenizer
+    _save(model, published_processor(published, config, source, text), source, output, licence, base_model)
 
 
 def _require_all_used(info: dict, source) -> None:

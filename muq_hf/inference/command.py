@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="audio file; folder, searched for audio files; or manifest: a path per line (.txt .m3u .m3u8), or a column or key "
         "path, file_name, audio or file (.csv .tsv .jsonl)",
     )
-    parser.add_argument("--model", required=True, help="folder or Hub id of a MuQ model, also in the published format")
+    parser.add_argument("--model", required=True, help="folder or Hub id of a MuQ or MuQ-MuLan, also in the published format")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--output", required=True, help="FILE.parquet, or with --pool none a folder")
     parser.add_argument(
@@ -50,9 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window-length-s",
         type=float,
-        default=30.0,
         metavar="S",
-        help="most audio the model sees at once; longer audio is taken in windows (default: 30)",
+        help="most audio the model sees at once; longer audio is taken in windows (default: 30; a MuQ-MuLan: its clip length)",
     )
     parser.add_argument(
         "--stride-length-s",

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
+from transformers import PreTrainedConfig
 
 from .. import __version__
+from ..configuration_muq_mulan import MuQMuLanConfig
 from ..modeling_muq import MuQModel
+from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from .decoding import DecodingPool
 from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, Message
 from .encoding import DTYPES, WindowEncoder, resolve_device, resolve_layers, weights_hash
 from .frame_store import FrameStore
 from .inputs import collect_inputs, path_text
+from .joint import JOINT_LAYERS, JOINT_POOL, JointEncoder, check_joint_options, is_joint_config
 from .journal import Journal
 from .parquet_store import ParquetStore
 from .settings import EmbedSettings
@@ -25,6 +29,7 @@ from .windows import WindowPlan
 
 
 POOLS = ("mean", "max", "mean+std", "none")
+WINDOW_LENGTH_S = 30.0
 LOOK_AHEAD = 4  # batches of decoded windows to choose neighbours in length from
 MAX_WORKERS = 16
 
@@ -44,13 +49,13 @@ class EmbedReport:
 
 def embed_files(
     inputs: str | os.PathLike | Iterable[str | os.PathLike],
-    model: str | os.PathLike | MuQModel,
+    model: str | os.PathLike | MuQModel | MuQMuLanAudioModelWithProjection,
     output: str | os.PathLike,
     *,
     layer: int | Sequence[int] = -1,
     pool: str = "mean",
     chunk_length_s: float | None = None,
-    window_length_s: float = 30.0,
+    window_length_s: float | None = None,
     stride_length_s: float = 0.0,
     device: str = "auto",
     dtype: str = "float32",
@@ -64,8 +69,9 @@ def embed_files(
     """Embed audio files, folders and manifests (see `collect_inputs`) into `output`.
 
     One row per file and layer, pooled over all of its frames; with `chunk_length_s` one row per chunk of that length. Audio
-    longer than `window_length_s` is seen in windows, each with `stride_length_s` of context on both sides. With
-    `pool="none"` the output is a folder of frames [T, D], one safetensors file per audio file.
+    longer than `window_length_s` (default: 30, or what a MuQ-MuLan hears at once) is seen in windows, each with
+    `stride_length_s` of context on both sides. With `pool="none"` the output is a folder of frames [T, D], one safetensors
+    file per audio file. A MuQ-MuLan gives the vectors of its joint space, of length 1; `layer` and `pool` stay as they are.
 
     A loaded `model` is used as it is, where it is. `resume` continues a run that was cut off, and adds new files to a finished
     output; `overwrite` replaces it. Files that cannot be embedded are listed in the report and in `failures_file`.
@@ -76,13 +82,20 @@ def embed_files(
     store_class = _check_options(output, pool, layer, chunk_length_s, batch_size, resume, overwrite)
     paths = collect_inputs(inputs)
     name, model = _load_model(model, revision, device, dtype)
-    config = model.config
+    is_joint = model.config.model_type == MuQMuLanConfig.model_type
+    config = model.config.audio_config if is_joint else model.config
+    if window_length_s is None:
+        window_length_s = model.config.clip_seconds if is_joint else WINDOW_LENGTH_S
+    if is_joint:
+        check_joint_options(model.config, layer, pool, window_length_s, stride_length_s)
+        layers, pool = JOINT_LAYERS, JOINT_POOL
+    else:
+        layers = resolve_layers(layer, config.num_hidden_layers)
     plan = WindowPlan.from_seconds(config, chunk_length_s, window_length_s, stride_length_s)
-    layers = resolve_layers(layer, config.num_hidden_layers)
     weights = weights_hash(model)
     settings = EmbedSettings(
         model=name,
-        revision=getattr(config, "_commit_hash", None) or f"sha256:{weights[:12]}",
+        revision=getattr(model.config, "_commit_hash", None) or f"sha256:{weights[:12]}",
         weights=weights,
         dtype=str(model.dtype).removeprefix("torch."),
         layers=layers,
@@ -92,7 +105,7 @@ def embed_files(
         stride_length_s=stride_length_s,
         version=__version__,
     )
-    encoder = WindowEncoder(model.eval(), layers, pool)
+    encoder = JointEncoder(model.eval()) if is_joint else WindowEncoder(model.eval(), layers, pool)
     store = store_class(output, settings, encoder.vector_size, config)
     run = _Run(store, _open_journal(store, output, settings, resume), encoder, progress)
     try:
@@ -277,16 +290,18 @@ def _open_journal(store: ParquetStore | FrameStore, output: Path, settings: Embe
 
 
 def _load_model(
-    model: str | os.PathLike | MuQModel, revision: str | None, device: str, dtype: str
-) -> tuple[str, MuQModel]:
+    model: str | os.PathLike | MuQModel | MuQMuLanAudioModelWithProjection, revision: str | None, device: str, dtype: str
+) -> tuple[str, MuQModel | MuQMuLanAudioModelWithProjection]:
     """→ the name to record, and the model ready to run."""
-    if isinstance(model, MuQModel):
+    if isinstance(model, (MuQModel, MuQMuLanAudioModelWithProjection)):
         return model.name_or_path or type(model).__name__, model
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     place = resolve_device(device)
     arguments = {} if revision is None else {"revision": revision}
-    return os.fspath(model), MuQModel.from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(place)
+    config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
+    kind = MuQMuLanAudioModelWithProjection if is_joint_config(config) else MuQModel
+    return os.fspath(model), kind.from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(place)
 
 
 def _default_workers() -> int:

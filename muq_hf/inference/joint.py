@@ -1,0 +1,106 @@
+"""MuQ-MuLan's side of inference: windows, files and texts → vectors of the joint space."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedConfig
+
+from ..audio import load_audio
+from ..configuration_muq_mulan import MuQMuLanConfig
+from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel, MuQMuLanTextModelWithProjection
+from ..processing_muq_mulan import MuQMuLanProcessor
+from ..published_muq_mulan import is_published_mulan_config
+from .decoding_worker import FileWindow
+from .encoding import DTYPES, resolve_device
+
+
+JOINT_LAYERS = (-1,)  # what stands in the column `layer`: joint vectors come after the last one
+JOINT_POOL = "joint"
+TEXTS_AT_ONCE = 32
+
+
+def is_joint_config(config: dict) -> bool:
+    """Whether a `config.json` is that of a MuQ-MuLan, ours or the published one."""
+    return config.get("model_type") == MuQMuLanConfig.model_type or is_published_mulan_config(config)
+
+
+def check_joint_options(config, layer: int | Sequence[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
+    """Raises ValueError for options of `muq-hf embed` that only an encoder's frames have."""
+    layers = [layer] if isinstance(layer, int) else list(layer)
+    if layers != [-1] or pool != "mean":
+        raise ValueError("a MuQ-MuLan gives one joint vector: leave --layer and --pool out.")
+    if window_length_s > config.clip_seconds or stride_length_s:
+        raise ValueError(f"this MuQ-MuLan hears {config.clip_seconds:g} s at once, side by side: no longer window, no stride.")
+
+
+class JointEncoder:
+    """A batch of windows → for each of them its joint vector [1, P], of length 1."""
+
+    def __init__(self, model: MuQMuLanAudioModelWithProjection):
+        self.model = model
+        config = model.config
+        self._extract = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+
+    @property
+    def vector_size(self) -> int:
+        return self.model.config.projection_dim
+
+    @torch.inference_mode()
+    def __call__(self, windows: list[FileWindow]) -> list[np.ndarray]:
+        rate = self.model.config.sampling_rate
+        batch = self._extract([window.audio for window in windows], sampling_rate=rate, return_tensors="pt")
+        vectors = self.model(**batch.to(self.model.device)).audio_embeds
+        return list(vectors.float().cpu().numpy()[:, None])
+
+
+class JointModel:
+    """A MuQ-MuLan with its processor, for files and texts.
+
+    Args:
+        model: folder or Hub id, also in the published format.
+        parts: "audio", "text" or "both": what is loaded.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike, parts: str = "both", revision: str | None = None, device: str = "auto", dtype="float32"
+    ):
+        kinds = {"audio": MuQMuLanAudioModelWithProjection, "text": MuQMuLanTextModelWithProjection, "both": MuQMuLanModel}
+        arguments = {} if revision is None else {"revision": revision}
+        config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
+        if not is_joint_config(config):
+            raise ValueError(f"{model} is no MuQ-MuLan (model_type {config.get('model_type')!r}): words need one.")
+        self.processor = None if parts == "audio" else MuQMuLanProcessor.from_pretrained(model, **arguments)
+        self.model = kinds[parts].from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(resolve_device(device)).eval()
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """→ [N, P] float32, of length 1."""
+        vectors = []
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            inputs = self.processor(text=list(texts[first : first + TEXTS_AT_ONCE]), return_tensors="pt").to(self.model.device)
+            vectors.append(self.model.text_model(**inputs).pooler_output.float().cpu().numpy())
+        return np.concatenate(vectors)
+
+    @torch.inference_mode()
+    def embed_file(self, path: str | os.PathLike) -> np.ndarray:
+        """→ [P] float32, of length 1. Raises AudioError for files without usable audio."""
+        config = self.model.config
+        wave = load_audio(path, config.sampling_rate)
+        extract = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+        inputs = extract(wave, sampling_rate=config.sampling_rate, return_tensors="pt").to(self.model.device)
+        return self.model.audio_model(**inputs).pooler_output[0].float().cpu().numpy()
+
+
+def embed_each(model: JointModel, paths: Sequence[str], progress: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Files → vectors [P] by path, and what is wrong with the others by path."""
+    vectors, failures = {}, {}
+    for path in tqdm(paths, unit="file", disable=not progress or len(paths) < 2):
+        try:
+            vectors[path] = model.embed_file(path)
+        except ValueError as error:
+            failures[path] = str(error)
+    return vectors, failures

@@ -1,0 +1,158 @@
+"""Exact search in a table of vectors, however many: a half-precision copy of them is read through a memory map, in blocks."""
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+
+ROWS_AT_ONCE = 16_384  # 33 MB in float32 for vectors of size 512
+SIDECAR_SUFFIX = ".float16.safetensors"
+
+
+class Hit(NamedTuple):
+    """score: cosine of query and row; start, end: the row's part of the file (s)."""
+
+    score: float
+    path: str
+    start: float
+    end: float
+
+
+class VectorIndex:
+    """The vectors of one `muq-hf embed` table, each scaled to length 1.
+
+    The copy lies beside the table, is made at the first use, and again when the table has changed. Raises ValueError for files
+    that are no such table, are empty, or hold more than one layer; OSError where the copy cannot be written.
+    """
+
+    def __init__(self, table: str | os.PathLike):
+        self.table = Path(table)
+        self._file = _open_table(self.table)
+        self.num_rows = self._file.metadata.num_rows
+        self.sidecar = self.table.with_name(self.table.name + SIDECAR_SUFFIX)
+        stamp = _stamp(self.table)
+        header = _read_header(self.sidecar)
+        if header is None or header["__metadata__"] != stamp:
+            _write_sidecar(self.sidecar, self._file, stamp)
+            header = _read_header(self.sidecar)
+        self.num_rows, self.vector_size = header["vectors"]["shape"]
+        self._vectors = np.memmap(self.sidecar, np.float16, "c", offset=header["offset"], shape=(self.num_rows, self.vector_size))
+
+    @property
+    def settings(self) -> dict:
+        """What the table was made with; empty if it does not say."""
+        metadata = self._file.schema_arrow.metadata or {}
+        return json.loads(metadata.get(b"muq_hf", b"{}"))
+
+    def search(self, queries: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """queries [Q, P] → cosines [Q, k] from high to low, and the rows [Q, k] of the table; k is at most the number of rows.
+
+        Raises ValueError for queries of another size, without a direction, and for `top_k` below 1.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.vector_size:
+            raise ValueError(
+                f"{self.table} holds vectors of size {self.vector_size}, the queries have shape {queries.shape}: take the model "
+                "that made the table."
+            )
+        if top_k < 1:
+            raise ValueError(f"at least one result must be asked for, got {top_k}.")
+        queries = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
+        if not (queries.norm(dim=1) > 0).all():
+            raise ValueError("a query has no direction: it is zero or not finite.")
+        queries = torch.nn.functional.normalize(queries, dim=1)
+        scores = torch.empty(len(queries), 0)
+        rows = torch.empty(len(queries), 0, dtype=torch.long)
+        for start in range(0, self.num_rows, ROWS_AT_ONCE):
+            block = torch.from_numpy(self._vectors[start : start + ROWS_AT_ONCE]).float()
+            block_scores, block_rows = (queries @ block.T).topk(min(top_k, len(block)), dim=1)
+            scores, rows = torch.cat([scores, block_scores], dim=1), torch.cat([rows, block_rows + start], dim=1)
+            scores, best = scores.topk(min(top_k, scores.shape[1]), dim=1)
+            rows = rows.gather(1, best)
+        return scores.numpy(), rows.numpy()
+
+    def hits(self, scores: np.ndarray, rows: np.ndarray) -> list[Hit]:
+        """scores [k], rows [k] of one query → where they are; only the parts of the table with these rows are read."""
+        places = {}
+        first = 0
+        for group in range(self._file.num_row_groups):
+            after = first + self._file.metadata.row_group(group).num_rows
+            wanted = [int(row) for row in rows if first <= row < after]
+            if wanted:
+                part = self._file.read_row_group(group, columns=["path", "start", "end"])
+                places |= {row: part.slice(row - first, 1).to_pylist()[0] for row in wanted}
+            first = after
+        return [Hit(float(score), **places[int(row)]) for score, row in zip(scores, rows, strict=True)]
+
+
+def _open_table(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a Parquet table: {error}") from None
+    missing = {"path", "start", "end", "layer", "embedding"} - set(file.schema_arrow.names)
+    if missing:
+        raise ValueError(f"{path} is no table of `muq-hf embed`: it lacks the column {sorted(missing)[0]!r}.")
+    if file.metadata.num_rows == 0:
+        raise ValueError(f"{path} has no rows to search.")
+    return file
+
+
+def _stamp(path: Path) -> dict[str, str]:
+    """What changes when the file does; strings, as safetensors wants its metadata."""
+    status = path.stat()
+    return {"table_bytes": str(status.st_size), "table_modified_ns": str(status.st_mtime_ns)}
+
+
+def _read_header(path: Path) -> dict | None:
+    """The header of a safetensors file with the `offset` of its data; None if there is no whole file."""
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        header["offset"] = 8 + length
+        is_whole = path.stat().st_size == header["offset"] + header["vectors"]["data_offsets"][1]
+        return header if is_whole and "__metadata__" in header else None
+    except (OSError, ValueError, KeyError, struct.error):
+        return None
+
+
+def _write_sidecar(path: Path, table: pq.ParquetFile, stamp: dict[str, str]) -> None:
+    """Vectors of length 1 in half precision, as a safetensors file; in place only when it is whole."""
+    blocks = _unit_blocks(table)
+    block = next(blocks)
+    shape = [table.metadata.num_rows, block.shape[1]]
+    tensor = {"dtype": "F16", "shape": shape, "data_offsets": [0, 2 * shape[0] * shape[1]]}
+    header = json.dumps({"__metadata__": stamp, "vectors": tensor}).encode()
+    header += b" " * (-len(header) % 64)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            while block is not None:
+                file.write(block.tobytes())
+                block = next(blocks, None)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"the search copy {path} cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unit_blocks(table: pq.ParquetFile) -> Iterator[np.ndarray]:
+    """Blocks [n, P] float16 of all rows. Raises ValueError for more than one layer."""
+    layers = set()
+    for batch in table.iter_batches(ROWS_AT_ONCE, columns=["layer", "embedding"]):
+        layers |= set(batch["layer"].unique().to_pylist())
+        if len(layers) > 1:
+            raise ValueError(f"the table holds layers {sorted(layers)}: make one with a single --layer to search in it.")
+        vectors = batch["embedding"].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        yield (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float16)

@@ -1,0 +1,126 @@
+"""Embedding, searching and tagging music with a MuQ-MuLan, from the command line."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+from mulan_models import music, save_tiny, tiny_model, tiny_processor
+
+from muq_hf.cli import main
+from muq_hf.inference.tagging import read_labels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("mulan"))
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """Three songs of 3, 12 and 21 s, as 24 kHz FLAC."""
+    place = tmp_path_factory.mktemp("songs")
+    for seed, seconds in enumerate((3, 12, 21)):
+        soundfile.write(place / f"{seed}.flac", music(seconds, seed).numpy(), 24_000, subtype="PCM_24")
+    return place
+
+
+@pytest.fixture(scope="module")
+def table(folder, songs, tmp_path_factory):
+    output = tmp_path_factory.mktemp("table") / "songs.parquet"
+    assert main(["embed", str(songs), "--model", str(folder), "--output", str(output), "--workers", "0", "--quiet"]) == 0
+    return output
+
+
+@torch.no_grad()
+def joint_audio(path):
+    wave, _ = soundfile.read(path, dtype="float32")
+    return tiny_model().get_audio_features(torch.from_numpy(wave)[None]).pooler_output[0].numpy()
+
+
+@torch.no_grad()
+def joint_text(*texts):
+    inputs = tiny_processor()(text=list(texts), return_tensors="pt")
+    return tiny_model().get_text_features(**inputs).pooler_output.numpy()
+
+
+def test_table_holds_what_the_model_gives_for_whole_songs(table):
+    for row in pq.read_table(table).to_pylist():
+        np.testing.assert_allclose(row["embedding"], joint_audio(row["path"]), atol=1e-5)
+
+
+def test_search_by_words_ranks_by_cosine(table, capsys):
+    assert main(["search", "calm piano 🎹", "--index", str(table), "--format", "jsonl"]) == 0
+    hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = {
+        row["path"]: joint_text("calm piano 🎹")[0] @ np.array(row["embedding"]) for row in pq.read_table(table).to_pylist()
+    }
+    assert [hit["path"] for hit in hits] == sorted(expected, key=expected.get, reverse=True)
+    assert [hit["cosine"] for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True), abs=2e-3)
+
+
+def test_search_by_music_finds_the_song_itself(table, songs, capsys):
+    assert main(["search", "--like", str(songs / "1.flac"), "--index", str(table), "--top-k", "1", "--format", "csv"]) == 0
+    (hit,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert hit["path"].endswith("1.flac") and float(hit["cosine"]) > 0.999
+
+
+@pytest.mark.parametrize("arguments", [[], ["words", "--like", "song.mp3"]])
+def test_search_takes_words_or_music(table, capsys, arguments):
+    assert main(["search", *arguments, "--index", str(table)]) == 2
+    assert "one of the two" in capsys.readouterr().err
+
+
+def test_tags_are_the_cosines_with_the_labels(folder, songs, tmp_path, capsys):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("rock\n\n钢琴\nrock\n", "utf-8")
+    arguments = ["--labels", str(labels), "--model", str(folder), "--template", "{} music", "--top-k", "0"]
+    assert main(["tag", str(songs), *arguments, "--format", "jsonl", "--quiet"]) == 0
+    output = capsys.readouterr()
+    assert "count once: rock" in output.err
+    rows = [json.loads(line) for line in output.out.splitlines()]
+    assert len(rows) == 3
+    for row in rows:
+        expected = dict(zip(["rock", "钢琴"], joint_text("rock music", "钢琴 music") @ joint_audio(row["path"]), strict=True))
+        assert row["tags"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_files_that_cannot_be_tagged_are_named_and_the_others_tagged(folder, songs, tmp_path, capsys):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("rock", "utf-8")
+    missing = str(tmp_path / "nowhere.mp3")
+    assert main(["tag", str(songs / "0.flac"), missing, "--labels", str(labels), "--model", str(folder), "--quiet"]) == 1
+    output = capsys.readouterr()
+    assert "0.flac" in output.out and "nowhere.mp3" in output.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "holds no label"), (b"\n \n", "holds no label"), (b"\xff\xfe", "not UTF-8")]
+)
+def test_label_files_without_labels_are_refused(tmp_path, content, message):
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_labels(path)
+
+
+def test_a_missing_label_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere.txt cannot be read"):
+        read_labels(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--layer", "3", "one joint vector"),
+        ("--pool", "max", "one joint vector"),
+        ("--window-length-s", "30", "hears 10 s"),
+    ],
+)
+def test_options_of_frames_are_refused_for_joint_vectors(folder, songs, tmp_path, capsys, option, value, message):
+    arguments = ["--model", str(folder), "--output", str(tmp_path / "t.parquet"), option, value]
+    assert main(["embed", str(songs), *arguments]) == 2
+    assert message in capsys.readouterr().err

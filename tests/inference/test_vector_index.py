@@ -1,0 +1,103 @@
+"""Exact search against a sort of all cosines, and the copy it reads."""
+
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from muq_hf.inference import vector_index
+from muq_hf.inference.vector_index import VectorIndex
+
+
+def write_table(file, vectors, layers=None, without=()):
+    count = len(vectors)
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1).astype(np.float32)), vectors.shape[1])
+    columns = {
+        "path": [f"song {index}.mp3" for index in range(count)],
+        "start": np.arange(count) * 10.0,
+        "end": np.arange(count) * 10.0 + 10,
+        "layer": pa.array(np.full(count, -1) if layers is None else layers, pa.int32()),
+        "embedding": embedding,
+    }
+    table = pa.table({name: column for name, column in columns.items() if name not in without})
+    pq.write_table(table, file, row_group_size=64)
+    return file
+
+
+@pytest.fixture
+def vectors():
+    return np.random.default_rng(0).standard_normal((500, 16)) * np.linspace(0.1, 10, 500)[:, None]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(vector_index, "ROWS_AT_ONCE", 96)
+
+
+@pytest.mark.parametrize("top_k", [1, 7, 500, 900])
+def test_search_is_the_sort_of_all_cosines(vectors, tmp_path, top_k):
+    queries = np.random.default_rng(1).standard_normal((3, 16))
+    scores, rows = VectorIndex(write_table(tmp_path / "t.parquet", vectors)).search(queries, top_k)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ unit.T
+    expected = -np.sort(-cosines, axis=1)[:, :top_k]
+    assert scores.shape == rows.shape == expected.shape
+    np.testing.assert_allclose(scores, expected, atol=1e-3)  # half precision
+    np.testing.assert_allclose(np.take_along_axis(cosines, rows, axis=1), scores, atol=1e-3)
+
+
+def test_hits_tell_file_and_time(vectors, tmp_path):
+    index = VectorIndex(write_table(tmp_path / "t.parquet", vectors))
+    scores, rows = index.search(vectors[[321]], 2)
+    best = index.hits(scores[0], rows[0])[0]
+    assert (best.path, best.start, best.end) == ("song 321.mp3", 3210.0, 3220.0)
+    assert best.score == pytest.approx(1.0, abs=1e-3)
+
+
+def test_copy_is_made_once_and_again_after_a_change(vectors, tmp_path):
+    path = write_table(tmp_path / "t.parquet", vectors)
+    made = VectorIndex(path).sidecar.stat().st_mtime_ns
+    assert VectorIndex(path).sidecar.stat().st_mtime_ns == made
+    write_table(path, vectors[:100])
+    assert VectorIndex(path).num_rows == 100
+
+
+def test_a_cut_copy_is_made_anew(vectors, tmp_path):
+    index = VectorIndex(write_table(tmp_path / "t.parquet", vectors))
+    os.truncate(index.sidecar, 1000)
+    assert VectorIndex(tmp_path / "t.parquet").search(vectors[:1], 1)[1].tolist() == [[0]]
+
+
+def test_copy_is_a_safetensors_file(vectors, tmp_path):
+    from safetensors.numpy import load_file
+
+    index = VectorIndex(write_table(tmp_path / "t.parquet", vectors))
+    stored = load_file(index.sidecar)["vectors"]
+    np.testing.assert_allclose(np.linalg.norm(stored.astype(np.float32), axis=1), 1, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (np.ones((1, 7)), "vectors of size 16"),
+        (np.zeros((1, 16)), "no direction"),
+        (np.full((1, 16), np.nan), "no direction"),
+    ],
+)
+def test_bad_queries_are_refused(vectors, tmp_path, queries, message):
+    index = VectorIndex(write_table(tmp_path / "t.parquet", vectors))
+    with pytest.raises(ValueError, match=message):
+        index.search(queries, 3)
+
+
+def test_tables_that_cannot_be_searched_are_refused(vectors, tmp_path):
+    with pytest.raises(ValueError, match="layers \\[3, 4\\]"):
+        VectorIndex(write_table(tmp_path / "a.parquet", vectors, layers=np.arange(500) % 2 + 3))
+    with pytest.raises(ValueError, match="lacks the column 'path'"):
+        VectorIndex(write_table(tmp_path / "b.parquet", vectors, without=["path"]))
+    with pytest.raises(ValueError, match="no rows"):
+        VectorIndex(write_table(tmp_path / "c.parquet", vectors[:0]))
+    with pytest.raises(ValueError, match="cannot be read"):
+        VectorIndex(tmp_path / "nowhere.parquet")
