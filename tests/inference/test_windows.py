@@ -53,7 +53,7 @@ def test_windows_hold_their_part_of_the_file_with_context_of_their_own_segment(p
         assert np.array_equal(w.audio, audio[left : left + len(w.audio)])
         assert begins[w.segment] <= left and w.end <= left + len(w.audio)
         assert w.segment == max(ends) or left + len(w.audio) <= ends[w.segment]
-        assert CONFIG.min_samples <= len(w.audio) <= plan.window.chunk
+        assert CONFIG.min_samples <= len(w.audio) <= max(plan.window.chunk, CONFIG.min_samples + FRAME)
         assert w.kept[1] <= frames(len(w.audio))
 
 
