@@ -102,8 +102,8 @@ class VectorQuantizer(nn.Module):
         if len(stale) == 0:
             return
         directions = F.normalize(latents.flatten(0, 1), dim=-1)
-        picks = torch.randint(len(directions), (len(stale),), device=directions.device)
-        replacements = directions[picks].to(self.codebook.weight.dtype)
+        order = torch.randperm(len(directions)).to(stale.device)  # different inputs, as long as there are enough
+        replacements = directions[order[stale % len(order)]].to(self.codebook.weight.dtype)
         if distributed:
             dist.broadcast(replacements, src=0)
         self.codebook.weight[stale] = replacements

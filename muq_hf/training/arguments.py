@@ -73,7 +73,6 @@ class IterateArguments:
 
 
 COMMON_DEFAULTS = {
-    "dataloader_drop_last": True,
     "ddp_find_unused_parameters": False,
     "eval_strategy": "steps",
     "label_names": [],
@@ -169,6 +168,8 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
     flat = {**flat, "output_dir": str(output_dir)}
     if flat.get("eval_steps") is None and flat.get("eval_strategy") == "steps":
         flat["eval_steps"] = flat.get("save_steps", 500)
+    if flat.get("warmup_steps", 0) >= flat["max_steps"] > 0:  # a short trial of a long recipe
+        flat["warmup_steps"] = flat["max_steps"] - 1
     data, own, training = HfArgumentParser(types).parse_dict(flat)
     _check(data, training)
     return Settings(data, own, training, flat)
@@ -177,12 +178,15 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
 def command_line_overrides(argv: list[str]) -> dict:
     """Only what was given: `--learning_rate 1e-4`, `--max-steps 10`, `--output RUN`, `--resume`, …"""
     kinds = (DataArguments, *dict.fromkeys(STAGE_ARGUMENTS.values()), TrainingArguments)
-    parser = HfArgumentParser(kinds, prog="muq-hf train STAGE CONFIG.json", conflict_handler="resolve", allow_abbrev=False)
+    prog = "muq-hf train STAGE CONFIG.json"
+    parser = HfArgumentParser(kinds, prog=prog, usage=f"{prog} [--name value …]", conflict_handler="resolve", allow_abbrev=False)
     parser.add_argument("--output", dest="output_dir", help="run folder; the model comes into RUN/final")
     parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")
     for action in parser._actions:
         action.default = argparse.SUPPRESS
         action.required = False
+        if action.type is dict:
+            action.type = _as_dict
     return vars(parser.parse_args(argv))
 
 
@@ -205,7 +209,7 @@ def _as_dict(value: dict | str) -> dict:
         return value
     try:
         parsed = json.loads(value)
-    except json.JSONDecodeError:
+    except (TypeError, json.JSONDecodeError):
         parsed = None
     if not isinstance(parsed, dict):
         raise ValueError(f'`model` must be a JSON object such as {{"preset": "tiny"}}, got {value!r}.')
