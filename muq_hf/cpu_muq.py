@@ -1,0 +1,41 @@
+"""What inference on this CPU should do otherwise than training, other devices, compilers and exporters."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def is_plain_cpu_inference(module: nn.Module, states: torch.Tensor) -> bool:
+    """Whether `module` runs on a CPU step by step and only for its result: loops may then depend on data."""
+    return (
+        states.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch.is_autocast_enabled("cpu")
+        and not any(part.training for part in module.modules())
+        and all(parameter.device.type == "cpu" for parameter in module.parameters())  # and not offloaded
+    )
+
+
+def has_fast_convolution() -> bool:
+    """With AVX-512 the library's direct convolution outruns its matrix product so far that fewer products do not pay."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def emulates(dtype: torch.dtype) -> bool:
+    """Whether this CPU has no instructions for a half precision: computing in it is then many times slower than in float32."""
+    if dtype == torch.bfloat16:
+        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype == torch.float16:
+        return not torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return False
+
+
+def in_float32(module: nn.Module) -> nn.Module:
+    """A copy of `module` whose floating-point tensors are float32; those that are already are shared."""
+    tensors = {id(tensor): tensor.detach().float() if tensor.is_floating_point() else tensor for tensor in module.buffers()}
+    for parameter in module.parameters():
+        tensors[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=False)
+    return copy.deepcopy(module, tensors)
