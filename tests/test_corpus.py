@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+
 CORPUS = Path(__file__).parents[1] / "examples" / "corpus"
 sys.path.insert(0, str(CORPUS))  # the scripts import each other as they do when they are run
 
@@ -27,6 +28,7 @@ import splits  # noqa: E402
 import tasks  # noqa: E402
 import tracks  # noqa: E402
 import unpack  # noqa: E402
+
 
 sys.path.remove(str(CORPUS))
 
