@@ -17,7 +17,7 @@ Embed music files with a MuQ model.
 """
 EPILOG = """\
 A run that was cut off loses its running batch at most: the same command with --resume continues it, and adds new files to a
-finished output. Files that cannot be embedded are listed in OUTPUT.failures.jsonl with the reason.
+finished output. Files that cannot be embedded are listed beside the output, in songs.failures.jsonl, with the reason.
 exit code: 0 all embedded, 1 some files failed, 2 wrong use, 130 interrupted
 """
 EXIT_FAILED_FILES = 1
@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pool", default="mean", choices=("mean", "max", "mean+std", "none"), help="over time (default: mean)"
     )
     parser.add_argument(
-        "--chunk-length-s", type=float, metavar="S", help="one row for every S seconds (default: one row per file)"
+        "--chunk-length-s",
+        type=float,
+        metavar="S",
+        help="one row for every S seconds; a rest below 1 s joins the row before (default: one row per file)",
     )
     parser.add_argument(
         "--window-length-s",
@@ -65,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the weights (default: float32)"
     )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows at once (default: 8)")
-    parser.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: one per core but one)")
+    parser.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: one per core but one, at most 16)")
     parser.add_argument("--resume", action="store_true", help="continue a run, or add files; settings must be the same")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
