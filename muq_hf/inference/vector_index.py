@@ -1,5 +1,6 @@
 """Exact search in a table of vectors, however many: a half-precision copy of them is read through a memory map, in blocks."""
 
+import contextlib
 import json
 import os
 import struct
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 import torch
 
 
-ROWS_AT_ONCE = 16_384  # 33 MB in float32 for vectors of size 512
+ROWS_AT_ONCE = 2048  # 4 MB in float32 for vectors of size 512: they stay in the cache
+ROWS_AT_ONCE_ON_DISK = 16_384
 SIDECAR_SUFFIX = ".float16.safetensors"
 
 
@@ -70,12 +72,15 @@ class VectorIndex:
         queries = torch.nn.functional.normalize(queries, dim=1)
         scores = torch.empty(len(queries), 0)
         rows = torch.empty(len(queries), 0, dtype=torch.long)
-        for start in range(0, self.num_rows, ROWS_AT_ONCE):
-            block = torch.from_numpy(self._vectors[start : start + ROWS_AT_ONCE]).float()
-            block_scores, block_rows = (queries @ block.T).topk(min(top_k, len(block)), dim=1)
-            scores, rows = torch.cat([scores, block_scores], dim=1), torch.cat([rows, block_rows + start], dim=1)
-            scores, best = scores.topk(min(top_k, scores.shape[1]), dim=1)
-            rows = rows.gather(1, best)
+        buffer = torch.empty(ROWS_AT_ONCE, self.vector_size)
+        with _one_thread():
+            for start in range(0, self.num_rows, ROWS_AT_ONCE):
+                stored = torch.from_numpy(self._vectors[start : start + ROWS_AT_ONCE])
+                block = buffer[: len(stored)].copy_(stored)
+                block_scores, block_rows = (queries @ block.T).topk(min(top_k, len(block)), dim=1)
+                scores, rows = torch.cat([scores, block_scores], dim=1), torch.cat([rows, block_rows + start], dim=1)
+                scores, best = scores.topk(min(top_k, scores.shape[1]), dim=1)
+                rows = rows.gather(1, best)
         return scores.numpy(), rows.numpy()
 
     def hits(self, scores: np.ndarray, rows: np.ndarray) -> list[Hit]:
@@ -90,6 +95,17 @@ class VectorIndex:
                 places |= {row: part.slice(row - first, 1).to_pylist()[0] for row in wanted}
             first = after
         return [Hit(float(score), **places[int(row)]) for score, row in zip(scores, rows, strict=True)]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """On blocks this small threads wait for each other longer than they compute: one is up to ten times as fast as two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _open_table(path: Path) -> pq.ParquetFile:
@@ -149,7 +165,7 @@ def _write_sidecar(path: Path, table: pq.ParquetFile, stamp: dict[str, str]) -> 
 def _unit_blocks(table: pq.ParquetFile) -> Iterator[np.ndarray]:
     """Blocks [n, P] float16 of all rows. Raises ValueError for more than one layer."""
     layers = set()
-    for batch in table.iter_batches(ROWS_AT_ONCE, columns=["layer", "embedding"]):
+    for batch in table.iter_batches(ROWS_AT_ONCE_ON_DISK, columns=["layer", "embedding"]):
         layers |= set(batch["layer"].unique().to_pylist())
         if len(layers) > 1:
             raise ValueError(f"the table holds layers {sorted(layers)}: make one with a single --layer to search in it.")
