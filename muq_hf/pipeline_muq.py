@@ -2,13 +2,13 @@
 
 import io
 import os
-import types
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.utils.data import IterableDataset
 from transformers.pipelines.base import ChunkPipeline
 
 from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, AudioError, check_samples, resample, stream_audio
@@ -75,8 +75,8 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         """
         if isinstance(inputs, tuple):
             inputs = list(inputs)
-        elif isinstance(inputs, Iterator) and not isinstance(inputs, types.GeneratorType) and not hasattr(inputs, "read"):
-            inputs = (item for item in inputs)
+        elif isinstance(inputs, Iterator) and not hasattr(inputs, "read"):  # files are iterators too
+            inputs = _IteratorDataset(inputs)
         if isinstance(inputs, list) and not inputs:
             return []
         return super().__call__(inputs, **kwargs)
@@ -186,6 +186,16 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
                 "an input must be a path, URL, bytes or binary file object, an array or tensor, a dictionary with `array` and "
                 f"`sampling_rate`, or an AudioDecoder; got {type(inputs).__name__}. A list holds several inputs."
             )
+
+
+class _IteratorDataset(IterableDataset):
+    """Items as they come: of generators, transformers 5.10 makes a list first."""
+
+    def __init__(self, items: Iterator):
+        self._items = items
+
+    def __iter__(self) -> Iterator:
+        return self._items
 
 
 def _unpack(inputs: dict) -> tuple:
