@@ -15,7 +15,7 @@ from .encoders import Encoder
 from .manifests import Clip
 
 
-BATCH_SECONDS = 120.0  # audio in one forward pass
+CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
 LOOK_AHEAD = 64  # clips decoded ahead, from which those of one length share a batch
 RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are levelled
 MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
@@ -149,7 +149,7 @@ def _keys(clips: Sequence[Clip]) -> tuple[list[str], list[str], list[Clip]]:
 
 
 def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: list[str]) -> Iterator[list]:
-    """Batches of (key, wave [S]), each of one length and at most `BATCH_SECONDS`."""
+    """Batches of (key, wave [S]), each of one length and with as much audio as suits the device."""
 
     def decode(item):
         key, clip = item
@@ -161,6 +161,8 @@ def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: 
             return key, None, f"{clip.path}: {len(wave)} samples are fewer than {encoder.name} needs ({encoder.min_samples})."
         return key, level(wave) if levelled else wave, None
 
+    device = getattr(getattr(encoder, "model", None), "device", None)
+    batch_seconds = CPU_BATCH_SECONDS if device is None or device.type == "cpu" else GPU_BATCH_SECONDS
     with ThreadPoolExecutor(workers) as pool:
         for first in range(0, len(pending), LOOK_AHEAD):
             by_length: dict[int, list] = {}
@@ -170,7 +172,7 @@ def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: 
                 else:
                     by_length.setdefault(len(wave), []).append((key, wave))
             for length, items in by_length.items():
-                size = max(1, int(BATCH_SECONDS * encoder.sampling_rate / length))
+                size = max(1, int(batch_seconds * encoder.sampling_rate / length))
                 yield from (items[i : i + size] for i in range(0, len(items), size))
 
 

@@ -1,5 +1,7 @@
 """The heads of probes: outputs = fitted(features). Regularisation is chosen on validation by the task's own score."""
 
+import itertools
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,9 +23,9 @@ WEIGHT_DECAYS = (0.0, 0.1)
 LINEAR_ITERATIONS = 200
 LEARNING_RATE = 1e-3
 BATCH_ROWS = 64
-MIN_BATCHES = 4  # of an epoch: small sets take smaller batches
-MAX_EPOCHS = 100
-PATIENCE = 8  # epochs without a better validation score
+MIN_STEPS = 25  # between two looks at the validation score, at least an epoch
+MAX_LOOKS = 80
+PATIENCE = 8  # looks without a better score
 HIDDEN_UNITS = 512
 DROPOUT = 0.25
 MIN_DEVIATION = 1e-6
@@ -173,11 +175,12 @@ def fit_head(
 
 def _train(head, rows, targets, rows_valid, loss: str, weight_decay: float, judge: Judge) -> tuple[float, dict]:
     optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=weight_decay, fused=True)
-    batch_rows = max(1, min(BATCH_ROWS, len(rows) // MIN_BATCHES))
+    batches = _batches(len(rows))
+    steps = max(MIN_STEPS, math.ceil(len(rows) / BATCH_ROWS))
     best_score, best_state, stale = -np.inf, None, 0
-    for _ in range(MAX_EPOCHS):
+    for _ in range(MAX_LOOKS):
         head.train()
-        for index in torch.randperm(len(rows)).split(batch_rows):
+        for index in itertools.islice(batches, steps):
             optimizer.zero_grad()
             _loss(head(rows[index]), targets[index], loss).backward()
             optimizer.step()
@@ -190,6 +193,12 @@ def _train(head, rows, targets, rows_valid, loss: str, weight_decay: float, judg
             if stale > PATIENCE:
                 break
     return best_score, best_state
+
+
+def _batches(num_rows: int):
+    """Indices of one epoch after the other, without end."""
+    while True:
+        yield from torch.randperm(num_rows).split(BATCH_ROWS)
 
 
 def _loss(outputs: torch.Tensor, targets: torch.Tensor, loss: str) -> torch.Tensor:

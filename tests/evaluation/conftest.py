@@ -3,9 +3,17 @@ from pathlib import Path
 import pytest
 from labelled_clips import write_clicks, write_tones
 
+from muq_hf.evaluation import heads
 from muq_hf.evaluation.encoders import load_encoder
 from muq_hf.evaluation.features import extract
 from muq_hf.evaluation.manifests import read_manifest
+
+
+@pytest.fixture(autouse=True)
+def _short_training(monkeypatch):
+    """Tones are learned at once; the patience that music needs would only take time."""
+    monkeypatch.setattr(heads, "MAX_LOOKS", 8)
+    monkeypatch.setattr(heads, "PATIENCE", 2)
 
 
 @pytest.fixture(scope="session")
