@@ -15,6 +15,9 @@ from safetensors.torch import load_file
 from muq_hf import MuQConfig, MuQFeatureExtractor, MuQForPreTraining, MuQModel
 
 
+torch.set_num_threads(1)  # tiny models: more threads only wait for each other
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
