@@ -34,6 +34,8 @@ FIXED_SETTINGS = (
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
 )
+# How safetensors and torch.save say it: they raise no OSError.
+SIGNS_OF_A_FULL_DISK = ("No space left", "os error 28", "os error 27", "file write failed", "unexpected pos")
 PACKAGES = ("muq-hf", "torch", "transformers", "accelerate", "datasets", "numpy", "soundfile", "soxr")
 
 
@@ -148,14 +150,12 @@ def clear_disk_errors(run: Path):
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        number = getattr(error, "errno", None)
-        text = str(error)
-        is_full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "os error 28" in text or "os error 27" in text
-        if not is_full and "No space left" not in text and "file write failed" not in text:
+        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not is_full and not any(sign in str(error) for sign in SIGNS_OF_A_FULL_DISK):
             raise
         last = last_checkpoint(run)
         kept = f"{last.name} is whole" if last else "no checkpoint had been written yet"
-        raise OSError(f"the disk of {run} is full ({text}); {kept}. Free space and run again with --resume.") from error
+        raise OSError(f"the disk of {run} is full ({error}); {kept}. Free space and run again with --resume.") from error
 
 
 def environment() -> dict:

@@ -41,7 +41,7 @@ class Teacher:
         for model in (self.model, self.rvq):
             for name, tensor in sorted(model.state_dict().items()):
                 digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+                digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
 
