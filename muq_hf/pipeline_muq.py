@@ -217,7 +217,8 @@ def _mono(audio: np.ndarray | torch.Tensor) -> np.ndarray:
     wave = as_float32(audio, 0)
     if wave.ndim == 2:
         channel_axis = int(np.argmin(wave.shape))
-        if wave.shape[channel_axis] > MAX_ARRAY_CHANNELS or wave.shape[1 - channel_axis] <= MAX_ARRAY_CHANNELS:
+        is_clear = 1 <= wave.shape[channel_axis] <= MAX_ARRAY_CHANNELS < wave.shape[1 - channel_axis]
+        if not is_clear:
             raise ValueError(
                 f"an array of shape {wave.shape} is neither mono nor stereo: pass `audio.mean(axis=channel_axis)` for one clip, "
                 "or `list(batch)` for several."

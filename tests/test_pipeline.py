@@ -425,3 +425,45 @@ def test_other_models_are_refused(micro_config):
     bert = BertModel(BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
     with pytest.raises(ValueError, match="type 'muq', got 'bert'"):
         MuQFeatureExtractionPipeline(bert)
+
+
+def malformed(generator, files):
+    """One random input that is somehow wrong, or nearly."""
+    kind = generator.integers(4)
+    if kind == 0:  # a file, cut or with bytes changed
+        data = bytearray(files[generator.integers(len(files))])
+        for at in generator.integers(0, len(data), size=generator.integers(0, 30)):
+            data[at] = generator.integers(256)
+        return bytes(data[: generator.integers(0, len(data) + 1)] if generator.random() < 0.5 else data)
+    dtypes = (np.float32, np.float64, np.float16, np.int16, np.int32, np.int64, np.uint8, np.complex64, np.bool_, object)
+    sizes = (0, 1, 2, 3, 1024, 1025, 2000, 6000)
+    shape = generator.choice(sizes, size=generator.choice((0, 1, 1, 1, 2, 2, 3)))
+    shape = shape if np.prod(shape) < 1e6 else shape[:1]
+    with np.errstate(all="ignore"):
+        scale = generator.choice((0.0, 0.1, 1.0, 1e3, 1e30))
+        array = np.asarray(scale * generator.standard_normal(tuple(shape)), np.float64).astype(dtypes[generator.integers(10)])
+    if array.size and array.dtype.kind == "f" and generator.random() < 0.3:
+        array.flat[generator.integers(array.size)] = generator.choice((np.nan, np.inf, -np.inf))
+    if kind == 1:
+        return array
+    rates = (24_000, 16_000, 44_100.0, 0, -1, 1, 3e9, None, "x", np.nan, 22_050.5, True)
+    entry = {"array": array, "raw": array.tolist(), "sampling_rate": rates[generator.integers(12)]}
+    return {key: entry[key] for key in entry if generator.random() < 0.9}
+
+
+def test_malformed_inputs_are_refused_or_give_finite_features(pipe, tmp_path):
+    generator, files = np.random.default_rng(0), []
+    for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):
+        soundfile.write(tmp_path / name, noise(22_050, channels=2).T, 44_100, subtype="FLOAT" if name == "a.wav" else None)
+        files.append((tmp_path / name).read_bytes())
+    refused = 0
+    for _ in range(300):
+        inputs = malformed(generator, files)
+        try:
+            features = pipe(inputs, chunk_length_s=generator.choice((0, 0.2)), pool="mean+std", return_tensors=True)
+        except ValueError as error:
+            refused += 1
+            assert len(str(error)) > 15
+        else:
+            assert features.shape == (1, 64) and torch.isfinite(features).all()
+    assert 100 < refused < 300
