@@ -72,6 +72,30 @@ class IterateArguments:
             raise ValueError(f"`rounds` must be at least 1, got {self.rounds}.")
 
 
+@dataclass
+class MuLanArguments:
+    model: dict | str = field(
+        default_factory=dict, metadata={"help": 'fields of MuQMuLanConfig (JSON), and "preset" of the music encoder'}
+    )
+    start: str | None = field(default=None, metadata={"help": "folder or Hub id of a MuQ-MuLan to train further"})
+    music_encoder: str | None = field(default=None, metadata={"help": "folder or Hub id of a MuQ to start from; default: random"})
+    text_encoder: str | None = field(
+        default=None, metadata={"help": "folder or Hub id of a text encoder with its tokenizer; without weights it starts random"}
+    )
+    freeze_text: bool = field(default=True, metadata={"help": "leave the text encoder as it is; its adapter is trained"})
+    freeze_music: bool = field(default=False, metadata={"help": "leave the music encoder's weights as they are"})
+    templates: str | None = field(
+        default=None, metadata={"help": "text file with a sentence per line, {tags} in it; default: plain lists of tags"}
+    )
+    plain_tag_share: float = field(default=0.5, metadata={"help": "share of the tag captions that are plain lists"})
+    mask_duplicates: bool = field(
+        default=True, metadata={"help": "pairs of the same track or the same caption are no negatives of each other"}
+    )
+
+    def __post_init__(self):
+        self.model = _as_dict(self.model)
+
+
 COMMON_DEFAULTS = {
     "ddp_find_unused_parameters": False,
     "eval_strategy": "steps",
@@ -106,14 +130,26 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
         "warmup_steps": 32_000,
         "weight_decay": 0.01,
     },
+    "mulan": {
+        "adam_beta2": 0.99,
+        "clip_seconds": 10.0,
+        "gradient_accumulation_steps": 10,
+        "learning_rate": 1e-4,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.5,
+        "max_steps": 100_000,  # not told; ours
+        "per_device_train_batch_size": 24,
+        "weight_decay": 0.0,
+    },
 }
 STAGE_ARGUMENTS = {
     "mel_rvq": MelRVQArguments,
     "muq": MuQArguments,
     "latent_rvq": MelRVQArguments,
     "iterate": IterateArguments,
+    "mulan": MuLanArguments,
 }
-PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq"}
+PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq", "mulan": None}
 NOT_INHERITED = {"latent_rvq": ("statistics_clips",), "iterate": ("targets",)}
 
 
@@ -122,7 +158,7 @@ class Settings:
     """What one stage runs with. `given` is the flat dictionary it came from, as it is written to the run folder."""
 
     data: DataArguments
-    stage: MelRVQArguments | MuQArguments | IterateArguments
+    stage: MelRVQArguments | MuQArguments | IterateArguments | MuLanArguments
     training: TrainingArguments
     given: dict
 

@@ -10,22 +10,25 @@ from pathlib import Path
 from .arguments import build_settings, command_line_overrides, flat_settings, read_config
 from .iterate import LatentRVQStage, RefinedMuQStage
 from .mel_rvq import MelRVQStage
+from .mulan import MuLanStage
 from .muq import MuQStage
 from .run_folder import RunFolder
 
 
-VERBS = {"mel-rvq": "mel_rvq", "muq": "muq", "iterate": "iterate", "all": "all"}
+VERBS = {"mel-rvq": "mel_rvq", "muq": "muq", "iterate": "iterate", "all": "all", "mulan": "mulan"}
+SINGLE_STAGES = {"mel_rvq": MelRVQStage, "muq": MuQStage, "mulan": MuLanStage}
 EXIT_USER_ERROR = 2
 DESCRIPTION = """\
-Train MuQ from a folder of music: the tokenizer, masked prediction, refinement, or all three.
+Train MuQ from a folder of music: the tokenizer, masked prediction, refinement, or all three; or MuQ-MuLan from music and text.
 
   muq-hf train mel-rvq CONFIG.json --data MUSIC --output RUN    stage 1: the Mel-RVQ
   muq-hf train muq     CONFIG.json --targets RVQ …              stage 2: MuQ on its tokens
   muq-hf train iterate CONFIG.json --teacher MUQ …              stage 3: MuQ on tokens of a MuQ's latents
   muq-hf train all     CONFIG.json …                            the three, one after the other
+  muq-hf train mulan   CONFIG.json --data PAIRS.jsonl …         MuQ-MuLan: {"path": …, "text": …} or {"path": …, "tags": […]}
 
 The finished model comes into RUN/final. After an interruption the same command with --resume continues.
-Several GPUs: torchrun --nproc_per_node N -m muq_hf.training.STAGE CONFIG.json … (STAGE: mel_rvq, muq, iterate, all).
+Several GPUs: torchrun --nproc_per_node N -m muq_hf.training.STAGE CONFIG.json … (STAGE: mel_rvq, muq, iterate, all, mulan).
 """
 EPILOG = """\
 Every setting can be written in CONFIG.json and overridden here: --data, --output, --resume, --clip_seconds, --seed, --max-steps,
@@ -78,7 +81,7 @@ def train(stage: str, config: str | Path | dict, overrides: dict | None = None) 
         return chain.all(output)
     if stage == "iterate":
         return chain.iterate(output, {})
-    return chain.single(MelRVQStage if stage == "mel_rvq" else MuQStage, stage, output, {})
+    return chain.single(SINGLE_STAGES[stage], stage, output, {})
 
 
 class _Chain:

@@ -31,6 +31,11 @@ FIXED_SETTINGS = (
     "targets",
     "teacher",
     "layer",
+    "start",
+    "music_encoder",
+    "text_encoder",
+    "templates",
+    "plain_tag_share",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
 )

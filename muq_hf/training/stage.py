@@ -38,6 +38,14 @@ class Stage:
         seed = self.training.seed if self.training.data_seed is None else self.training.data_seed
         return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, skip_log=self.run_folder.skip_log)
 
+    def collator(self, model: PreTrainedModel):
+        """Items of the dataset → a batch."""
+        return default_collate
+
+    def processor(self, model: PreTrainedModel):
+        """What is saved beside the model."""
+        return MuQFeatureExtractor(sampling_rate=model.config.sampling_rate, min_samples=model.config.min_samples)
+
     def trainer_arguments(self) -> dict:
         """What the stage's trainer takes besides the usual."""
         return {}
@@ -76,8 +84,8 @@ class Stage:
             args=training,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            data_collator=default_collate,
-            processing_class=MuQFeatureExtractor(sampling_rate=model.config.sampling_rate, min_samples=model.config.min_samples),
+            data_collator=self.collator(model),
+            processing_class=self.processor(model),
             run_folder=run,
             track_limits=(len(train_tracks) + len(eval_tracks), self.data.max_failing_share),
             **self.trainer_arguments(),
