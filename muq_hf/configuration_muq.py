@@ -2,7 +2,11 @@
 
 import math
 
-from transformers import PreTrainedConfig
+
+try:
+    from transformers import PreTrainedConfig
+except ImportError as error:  # its name in transformers 4 is another
+    raise ImportError("MuQ needs transformers 5.17 or newer: pip install --upgrade transformers") from error
 
 from .published_muq import config_from_published, is_published_config
 

@@ -1,5 +1,8 @@
 """Numbers with their units, derived and checked."""
 
+import subprocess
+import sys
+
 import pytest
 
 from muq_hf import MelRVQConfig, MuQConfig
@@ -60,3 +63,9 @@ def test_published_configuration_is_understood(published_folder):
     assert (config.conv_channels, config.hidden_size, config.num_hidden_layers) == (8, 32, 3)
     assert (config.num_codebooks, config.codebook_size) == (8, 64)
     assert (config.mel_mean, config.mel_std) == (5.25, 16.5)
+
+
+def test_transformers_4_gets_one_clear_sentence():
+    code = "import sys, types\nsys.modules['transformers'] = types.ModuleType('transformers')\nimport muq_hf.configuration_muq\n"
+    process = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert process.stderr.strip().splitlines()[-1].startswith("ImportError: MuQ needs transformers 5.17 or newer")
