@@ -1,10 +1,13 @@
 """Numbers with their units, derived and checked."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import muq_hf
 from muq_hf import MelRVQConfig, MuQConfig
 
 
@@ -65,7 +68,12 @@ def test_published_configuration_is_understood(published_folder):
     assert (config.mel_mean, config.mel_std) == (5.25, 16.5)
 
 
-def test_transformers_4_gets_one_clear_sentence():
-    code = "import sys, types\nsys.modules['transformers'] = types.ModuleType('transformers')\nimport muq_hf.configuration_muq\n"
-    process = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+def test_transformers_4_gets_one_clear_sentence(tmp_path):
+    """An exported folder imported beside a transformers that lacks the name."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    for module in ("configuration_muq", "published_muq"):
+        shutil.copy(Path(muq_hf.__file__).parent / f"{module}.py", folder)
+    code = "import sys, types; sys.modules['transformers'] = types.ModuleType('x'); import remote.configuration_muq"
+    process = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert process.stderr.strip().splitlines()[-1].startswith("ImportError: MuQ needs transformers 5.17 or newer")
