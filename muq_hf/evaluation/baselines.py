@@ -9,7 +9,8 @@ from .encoders import MAX_SECONDS, short_hash, to_frame_rate
 
 
 MEL_BANDS = 96
-ROLL_OFF = 0.99  # share of the power below the "bandwidth"
+CUE_BANDS = 48  # of 250 Hz
+CUT_OFF_DB = -70.0  # of the strongest band; below it nothing was recorded
 MIN_POWER = 1e-10
 CHROMA_FFT, CHROMA_HOP = 8192, 2048  # samples: 3 Hz between bins
 CHROMA_HERTZ = (60.0, 2000.0)  # fundamentals and their first overtones
@@ -56,7 +57,8 @@ class MelStatistics:
 class RecordingCues:
     """Loudness and bandwidth, which tell about the recording and not about the music: a probe on them should be near chance.
 
-    RMS and peak (dB of full scale), the frequency below which 99 % of the power lies, and the power of the top 2 kHz (dB).
+    RMS (dB of full scale), and the frequency above which every band lies 70 dB below the strongest. Codec and order are no
+    input to any model: clips reach it one by one, as samples.
     """
 
     name = "cues"
@@ -64,21 +66,15 @@ class RecordingCues:
     max_seconds = MAX_SECONDS
     sampling_rate = 24_000
     min_samples = 1025
-    fingerprint = short_hash("recording cues 1")
+    fingerprint = short_hash("recording cues 2", CUT_OFF_DB, CUE_BANDS)
 
     def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
-        power = np.abs(np.fft.rfft(waves, axis=1)) ** 2  # [B, F]
-        hertz = np.fft.rfftfreq(waves.shape[1], 1 / self.sampling_rate)
-        share = np.cumsum(power, axis=1) / np.maximum(power.sum(axis=1, keepdims=True), MIN_POWER)
-        roll_off = hertz[np.minimum((share < ROLL_OFF).sum(axis=1), len(hertz) - 1)]
-        top = power[:, hertz > self.sampling_rate / 2 - 2000].sum(axis=1) / np.maximum(power.sum(axis=1), MIN_POWER)
-        columns = [
-            10 * np.log10(np.maximum((waves**2).mean(axis=1), MIN_POWER)),
-            20 * np.log10(np.maximum(np.abs(waves).max(axis=1), MIN_POWER)),
-            roll_off,
-            10 * np.log10(np.maximum(top, MIN_POWER)),
-        ]
-        return [np.stack(columns, axis=1).astype(np.float32)]
+        power = np.abs(np.fft.rfft(waves, axis=1)) ** 2
+        bands = np.stack([part.mean(axis=1) for part in np.array_split(power, CUE_BANDS, axis=1)], axis=1)  # [B, 48]
+        strong = bands > bands.max(axis=1, keepdims=True) * 10 ** (CUT_OFF_DB / 10)
+        cut_off = (CUE_BANDS - strong[:, ::-1].argmax(axis=1)) * self.sampling_rate / 2 / CUE_BANDS
+        loudness = 10 * np.log10(np.maximum((waves**2).mean(axis=1), MIN_POWER))
+        return [np.stack([loudness, cut_off], axis=1).astype(np.float32)]
 
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
         raise ValueError("recording cues are one per clip: leave frame tasks out.")

@@ -30,7 +30,7 @@ class Question:
     label: str
     kind: str
     primary: str
-    levelled: bool = False
+    equalised: bool = False
     redraw: bool = False
 
     @classmethod
@@ -99,7 +99,7 @@ def _features(encoder: Encoder, question: Question, settings: Settings):
         question.clips,
         settings.cache,
         per_frame=question.kind in PER_FRAME,
-        levelled=question.levelled,
+        equalised=question.equalised,
         workers=settings.workers,
         progress=settings.progress,
     )

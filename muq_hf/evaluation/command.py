@@ -84,7 +84,7 @@ def _suite_questions(arguments) -> list:
     questions = []
     for task in find_tasks(arguments.tasks):
         clips = load_task(task, arguments.corpus, arguments.suite == "small", arguments.held_out)
-        questions.append(Question(task.name, clips, task.label, task.kind, task.primary, task.levelled, task.redraw))
+        questions.append(Question(task.name, clips, task.label, task.kind, task.primary, task.equalised, task.redraw))
     return questions
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
@@ -17,7 +18,8 @@ from .manifests import Clip
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
 LOOK_AHEAD = 64  # clips decoded ahead, from which those of one length share a batch
-RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are levelled
+RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are equalised
+COMMON_RATE = 20_000  # Hz; what some recordings lack above 10 kHz is taken from all that are equalised
 MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
 POOLED_DTYPE, FRAMES_DTYPE = np.float32, np.float16
 
@@ -113,22 +115,22 @@ def extract(
     clips: Sequence[Clip],
     cache: Path,
     per_frame: bool = False,
-    levelled: bool = False,
+    equalised: bool = False,
     workers: int = 2,
     progress: bool = True,
 ) -> Features:
     """Features of all clips, from the cache where it has them.
 
-    levelled: bring every clip to one RMS level first. Raises ValueError if more than 5 % of the clips cannot be read.
+    equalised: bring every clip to one RMS level and bandwidth first. Raises ValueError if more than 5 % of the clips cannot be read.
     """
-    kind = ("frames" if per_frame else "clips") + ("-levelled" if levelled else "")
+    kind = ("frames" if per_frame else "clips") + ("-equalised" if equalised else "")
     store = FeatureStore(cache / encoder.fingerprint / kind, encoder, per_frame)
     keys, failures, found = _keys(clips)
     pending = [(key, clip) for key, clip in zip(keys, found, strict=True) if key not in store]
     pending = list(dict(pending).items())  # a clip that is listed twice is encoded once
     bar = tqdm(total=len(pending), desc=encoder.name, unit="clip", disable=not progress or not pending, file=sys.stderr)
     with bar:
-        for batch in _decoded(pending, encoder, levelled, workers, failures):
+        for batch in _decoded(pending, encoder, equalised, workers, failures):
             _encode(encoder, batch, store, per_frame)
             bar.update(len(batch))
     if len(failures) > MAX_FAILED_SHARE * len(clips):
@@ -148,7 +150,7 @@ def _keys(clips: Sequence[Clip]) -> tuple[list[str], list[str], list[Clip]]:
     return keys, failures, found
 
 
-def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: list[str]) -> Iterator[list]:
+def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures: list[str]) -> Iterator[list]:
     """Batches of (key, wave [S]), each of one length and with as much audio as suits the device."""
 
     def decode(item):
@@ -159,7 +161,7 @@ def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: 
             return key, None, str(error)
         if len(wave) < encoder.min_samples:
             return key, None, f"{clip.path}: {len(wave)} samples are fewer than {encoder.name} needs ({encoder.min_samples})."
-        return key, level(wave) if levelled else wave, None
+        return key, equalise(wave, encoder.sampling_rate) if equalised else wave, None
 
     device = getattr(getattr(encoder, "model", None), "device", None)
     batch_seconds = CPU_BATCH_SECONDS if device is None or device.type == "cpu" else GPU_BATCH_SECONDS
@@ -176,8 +178,11 @@ def _decoded(pending, encoder: Encoder, levelled: bool, workers: int, failures: 
                 yield from (items[i : i + size] for i in range(0, len(items), size))
 
 
-def level(wave: np.ndarray) -> np.ndarray:
-    """The same [S] at `RMS_LEVEL`; silence stays silent."""
+def equalise(wave: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """The same [S] at `RMS_LEVEL` with nothing above half of `COMMON_RATE`; silence stays silent."""
+    if sampling_rate > COMMON_RATE:
+        narrow = soxr.resample(wave, sampling_rate, COMMON_RATE)
+        wave = np.resize(soxr.resample(narrow, COMMON_RATE, sampling_rate), len(wave))
     rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
     return wave * np.float32(RMS_LEVEL / rms) if rms > 0 else wave
 

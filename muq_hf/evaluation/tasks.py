@@ -17,7 +17,7 @@ class Task:
 
     manifest: file below a folder of the corpus; label: key of the manifest's labels; kind: see targets.TARGETS, or "retrieval".
     primary: the metric that ranks. small: clips of the small suite, None: all. whole_groups: the small suite takes groups with
-    all of their clips. levelled: clips are brought to one loudness. real: recordings, not rendered scores.
+    all of their clips. equalised: clips are brought to one loudness and bandwidth. real: recordings, not rendered scores.
     redraw: the deviation over seeds holds the choice of validation groups.
     """
 
@@ -29,7 +29,7 @@ class Task:
     summary: str
     small: int | None = None
     whole_groups: bool = False
-    levelled: bool = False
+    equalised: bool = False
     real: bool = False
     redraw: bool = True
 
@@ -44,11 +44,11 @@ TASKS = (
     Task("chord", "tasks/chord.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 160),
     Task(
         "album", "clips.jsonl", "album", "class", "macro_f1", "album of 10 s of a recording, by track",
-        whole_groups=True, levelled=True, real=True,
+        whole_groups=True, equalised=True, real=True,
     ),
     Task(
         "retrieval", "clips.jsonl", "track", "retrieval", "r_at_1", "another clip of the same track first among all",
-        whole_groups=True, levelled=True, real=True,
+        whole_groups=True, equalised=True, real=True,
     ),
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ import pytest
 
 from muq_hf.audio import load_audio
 from muq_hf.evaluation.encoders import load_encoder
-from muq_hf.evaluation.features import extract, level
+from muq_hf.evaluation.features import equalise, extract
 from muq_hf.evaluation.manifests import Clip, read_manifest
 
 
@@ -82,11 +82,17 @@ def test_frames_come_at_25_hz(click_frames):
     assert click_frames.counts.tolist() == [100] * len(click_frames.clips)
 
 
-def test_levelled_clips_have_one_loudness(tones, tmp_path):
+def test_equalised_clips_have_one_loudness(tones, tmp_path):
     cues = load_encoder("cues")
-    loudness = extract(cues, read_manifest(tones)[:6], tmp_path, levelled=True, progress=False).layer(0)[:, 0]
+    loudness = extract(cues, read_manifest(tones)[:6], tmp_path, equalised=True, progress=False).layer(0)[:, 0]
     assert np.allclose(loudness, -20, atol=0.01)
 
 
 def test_silence_stays_silent():
-    assert not level(np.zeros(10, np.float32)).any()
+    assert not equalise(np.zeros(24_000, np.float32), 24_000).any()
+
+
+def test_equalised_clips_have_nothing_above_10_khz():
+    noise = np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
+    spectrum = np.abs(np.fft.rfft(equalise(noise, 24_000)))  # 1 Hz a bin
+    assert spectrum[10_100:].max() < 0.01 * spectrum[1000:8000].mean()
