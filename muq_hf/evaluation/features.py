@@ -121,7 +121,8 @@ def extract(
 ) -> Features:
     """Features of all clips, from the cache where it has them.
 
-    equalised: bring every clip to one RMS level and bandwidth first. Raises ValueError if more than 5 % of the clips cannot be read.
+    equalised: bring every clip to one RMS level and bandwidth first.
+    Raises ValueError if more than 5 % of the clips cannot be read.
     """
     kind = ("frames" if per_frame else "clips") + ("-equalised" if equalised else "")
     store = FeatureStore(cache / encoder.fingerprint / kind, encoder, per_frame)
