@@ -67,14 +67,18 @@ def load_task(task: Task, folders: Sequence[Path], small: bool, held_out: bool) 
 
     held_out: recordings only of albums that shipped weights are never trained on. Raises ValueError if no folder has it.
     """
-    manifest = next((file for folder in folders if (file := folder / task.manifest).is_file()), None)
-    if manifest is None:
+    folder = next((folder for folder in folders if (folder / task.manifest).is_file()), None)
+    if folder is None:
         places = ", ".join(map(str, folders))
         raise ValueError(
             f"the task {task.name} needs {task.manifest} in one of: {places}. Build the corpus with examples/corpus, or choose "
             "other --tasks."
         )
-    clips = with_label(read_manifest(manifest), task.label)
+    manifest = folder / task.manifest
+    clips = read_manifest(manifest)
+    if not clips[0].path.exists():  # paths below the corpus folder, not below the manifest's
+        clips = read_manifest(manifest, folder)
+    clips = with_label(clips, task.label)
     if held_out and task.real:
         clips = [clip for clip in clips if str(clip.labels.get("licence", "")).startswith(HELD_OUT_LICENCE)]
     return subset(clips, task.small, task.whole_groups) if small and task.small else clips

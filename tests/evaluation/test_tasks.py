@@ -1,0 +1,42 @@
+"""The tasks find the corpus's manifests, whichever folder the paths start at."""
+
+import json
+
+import pytest
+
+from muq_hf.evaluation.tasks import find_tasks, load_task
+
+
+def write_corpus(folder, task, parent, licences=("GPL-2.0-or-later", "CC0-1.0")):
+    rows = []
+    for number in range(12):
+        labels = {task.label: "ab"[number % 2], "licence": licences[number % 2]}
+        split = ("train", "validation", "test")[number % 3]
+        rows.append({"path": f"{parent}audio/{number}.ogg", "split": split, "group": f"{number}", "labels": labels})
+    (folder / "audio").mkdir(parents=True)
+    for number in range(12):
+        (folder / "audio" / f"{number}.ogg").touch()
+    manifest = folder / task.manifest
+    manifest.parent.mkdir(exist_ok=True)
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("parent", ["", "../"])
+def test_paths_may_start_at_the_corpus_or_at_its_manifest(tmp_path, parent):
+    (task,) = find_tasks(["dance"])
+    write_corpus(tmp_path / "rendered", task, parent)
+    clips = load_task(task, [tmp_path / "recordings", tmp_path / "rendered"], small=False, held_out=False)
+    assert len(clips) == 12 and all(clip.path.exists() for clip in clips)
+
+
+def test_held_out_recordings_are_those_no_shipped_weights_saw(tmp_path):
+    (task,) = find_tasks(["album"])
+    write_corpus(tmp_path, task, "")
+    clips = load_task(task, [tmp_path], small=False, held_out=True)
+    assert {clip.labels["licence"] for clip in clips} == {"GPL-2.0-or-later"}
+
+
+def test_missing_manifest_is_named(tmp_path):
+    (task,) = find_tasks(["chord"])
+    with pytest.raises(ValueError, match="tasks/chord.jsonl"):
+        load_task(task, [tmp_path], small=True, held_out=False)
