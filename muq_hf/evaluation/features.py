@@ -12,12 +12,13 @@ import soxr
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
-from .encoders import Encoder
+from .encoders import FRAME_RATE, Encoder
 from .manifests import Clip
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
-LOOK_AHEAD = 64  # clips decoded ahead, from which those of one length share a batch
+DECODED_AT_ONCE = 64  # clips
+LOOK_AHEAD_SECONDS = 1200.0  # audio decoded ahead, of which clips of one length share a batch
 RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are equalised
 COMMON_RATE = 20_000  # Hz; what some recordings lack above 10 kHz is taken from all that are equalised
 MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
@@ -152,7 +153,10 @@ def _keys(clips: Sequence[Clip]) -> tuple[list[str], list[str], list[Clip]]:
 
 
 def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures: list[str]) -> Iterator[list]:
-    """Batches of (key, wave [S]), each of one length and with as much audio as suits the device."""
+    """Batches of (key, wave [S]), each of one length and with as much audio as suits the device.
+
+    Clips end with their last whole frame of 40 ms, so that nearly equal ones can share a batch.
+    """
 
     def decode(item):
         key, clip = item
@@ -162,21 +166,26 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
             return key, None, str(error)
         if len(wave) < encoder.min_samples:
             return key, None, f"{clip.path}: {len(wave)} samples are fewer than {encoder.name} needs ({encoder.min_samples})."
+        wave = wave[: len(wave) - len(wave) % (encoder.sampling_rate // FRAME_RATE) or None]
         return key, equalise(wave, encoder.sampling_rate) if equalised else wave, None
 
     device = getattr(getattr(encoder, "model", None), "device", None)
     batch_seconds = CPU_BATCH_SECONDS if device is None or device.type == "cpu" else GPU_BATCH_SECONDS
+    by_length: dict[int, list] = {}
+    ahead = 0.0  # seconds
     with ThreadPoolExecutor(workers) as pool:
-        for first in range(0, len(pending), LOOK_AHEAD):
-            by_length: dict[int, list] = {}
-            for key, wave, problem in pool.map(decode, pending[first : first + LOOK_AHEAD]):
+        for first in range(0, len(pending), DECODED_AT_ONCE):
+            for key, wave, problem in pool.map(decode, pending[first : first + DECODED_AT_ONCE]):
                 if problem:
                     failures.append(problem)
                 else:
                     by_length.setdefault(len(wave), []).append((key, wave))
-            for length, items in by_length.items():
-                size = max(1, int(batch_seconds * encoder.sampling_rate / length))
-                yield from (items[i : i + size] for i in range(0, len(items), size))
+                    ahead += len(wave) / encoder.sampling_rate
+            if ahead >= LOOK_AHEAD_SECONDS or first + DECODED_AT_ONCE >= len(pending):
+                for length, items in by_length.items():
+                    size = max(1, int(batch_seconds * encoder.sampling_rate / length))
+                    yield from (items[i : i + size] for i in range(0, len(items), size))
+                by_length, ahead = {}, 0.0
 
 
 def equalise(wave: np.ndarray, sampling_rate: int) -> np.ndarray:
