@@ -4,7 +4,7 @@
     python build_corpus.py OUT --licences cc      # only what shipped weights may be trained on
 
 Needs Debian or Ubuntu (`apt-get`, `dpkg-deb`) with package lists (`apt-get update`). OUT then holds `manifest.jsonl`,
-one line per track, `clips.jsonl`, three labelled clips per track, `audio/` and `copyright/`.
+one line per track, `clips.jsonl` and `tempo.jsonl`, labelled clips, `audio/` and `copyright/`.
 A second run does nothing; an interrupted one goes on with the package it was at.
 """
 
@@ -31,6 +31,7 @@ from unpack import PackageGone, fetch
 
 
 CLIP_SECONDS = 10
+TEMPO_CLIP_SECONDS = 20
 CLIP_PLACES = (0.2, 0.5, 0.8)  # middles of a track's three clips, in parts of its length
 MIN_ALBUM_TRACKS = 8  # of an album that is a class of clips.jsonl
 
@@ -106,7 +107,7 @@ def build(packages: list[Package], args: argparse.Namespace, options: Options) -
 
 
 def write_manifests(output: Path, packages: list[Package]) -> None:
-    """manifest.jsonl and clips.jsonl from the packages' states."""
+    """manifest.jsonl, clips.jsonl and tempo.jsonl from the packages' states."""
     states = [state_file(output, package) for package in packages]
     tracks = [track for state in states if state.exists() for track in json.loads(state.read_text())["tracks"]]
     copies = fingerprint.find_duplicates({t["id"]: np.load(fingerprint_file(output, t["id"])) for t in tracks})
@@ -117,27 +118,32 @@ def write_manifests(output: Path, packages: list[Package]) -> None:
         track["split"] = by_track.get(original) or splits.by_hash(original)
         track["album_split"] = by_album.get(track["album"]) or splits.by_hash(track["album"])
     write_lines(output / "manifest.jsonl", tracks)
-    write_lines(output / "clips.jsonl", clips(tracks))
+    write_lines(output / "clips.jsonl", album_clips(tracks))
+    write_lines(output / "tempo.jsonl", tempo_clips(tracks))
 
 
-def clips(tracks: list[dict]) -> Iterator[dict]:
+def album_clips(tracks: list[dict]) -> Iterator[dict]:
     """Three clips of every track of the larger albums, for album classification and same-track retrieval."""
     originals = [track for track in tracks if track["duplicate_of"] is None]
     sizes = Counter(track["album"] for track in originals)
     for track in originals:
         if sizes[track["album"]] >= MIN_ALBUM_TRACKS and track["duration"] >= len(CLIP_PLACES) * CLIP_SECONDS:
-            for place in CLIP_PLACES:
-                start = min(
-                    max(0.0, place * track["duration"] - CLIP_SECONDS / 2), track["duration"] - CLIP_SECONDS
-                )
-                yield {
-                    "path": track["path"],
-                    "start": round(start, 3),
-                    "end": round(start + CLIP_SECONDS, 3),
-                    "split": track["split"],
-                    "group": track["id"],
-                    "labels": {"album": track["album"], "track": track["id"], "licence": track["licence"]},
-                }
+            labels = {name: track[name] for name in ("album", "album_split", "licence")} | {"track": track["id"]}
+            yield from clips(track, CLIP_SECONDS, track["split"], labels)
+
+
+def tempo_clips(tracks: list[dict]) -> Iterator[dict]:
+    """Three clips of every song whose tempo is known, for testing only."""
+    for track in tracks:
+        if track["tempo"]:
+            yield from clips(track, TEMPO_CLIP_SECONDS, "test", {"tempo": track["tempo"]})
+
+
+def clips(track: dict, seconds: float, split: str, labels: dict) -> Iterator[dict]:
+    for place in CLIP_PLACES:
+        start = min(max(0.0, place * track["duration"] - seconds / 2), track["duration"] - seconds)
+        times = {"start": round(start, 3), "end": round(start + seconds, 3)}
+        yield {"path": track["path"], **times, "split": split, "group": track["id"], "labels": labels}
 
 
 def report(output: Path, gone: dict[str, str], seconds: float | None) -> None:

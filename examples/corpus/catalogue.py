@@ -1,7 +1,7 @@
 """The table of packages: which files of each are music, whose they are and under what licence."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Package:
     leave_out: tuple[str, ...] = ()  # globs of kept files that are no music after all
     packages: tuple[str, ...] = ()  # names to try, newest first, where the name carries a version
     files: tuple[dict, ...] = ()  # {match, licence, author} where single files differ from the package
+    tempo: dict[str, float] = field(default_factory=dict)  # glob → beats a minute, from note charts in the package
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,6 +46,9 @@ class Package:
             if _matches(path.rsplit("/", 1)[-1], rule["match"]):
                 return rule["licence"], rule.get("author", self.author)
         return self.licence, self.author
+
+    def tempo_of(self, path: str) -> float | None:
+        return next((tempo for glob, tempo in self.tempo.items() if fnmatchcase(path, glob)), None)
 
     def may_hold(self, licences: str) -> bool:
         """False where no file of the package can pass the choice of `licences`."""

@@ -19,6 +19,7 @@ from abc_tunes import Bar, beat_grid, beat_length
 
 
 TUNE_BOOKS = ("ryansMammoth", "oneills1850", "airdsAirs")
+MAX_PARTS = 9  # each has a MIDI channel, and the tenth is for drums
 OPENING_NOTES = 12  # tunes that start with the same intervals are one group
 MIN_CHORD_AGREEMENT = 0.8  # of an analysed piece's sounding time that its chord labels must explain
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -119,10 +120,10 @@ def normal_title(title: str) -> str:
 
 
 def read_chorale(path: Path) -> Iterable[Piece]:
-    """A four-part chorale. Its key is the analysed one if the last bass note is its tonic; the file's own is not read."""
+    """A chorale. Its key is the analysed one if the last bass note is its tonic; the one in the file is not read."""
     score = _parse(path)
     parts = _parts(score)
-    if len(parts) != 4:
+    if not 4 <= len(parts) <= MAX_PARTS:
         return
     analysed = score.analyze("key")
     tonic = analysed.tonic.pitchClass
@@ -141,16 +142,12 @@ def read_chorale(path: Path) -> Iterable[Piece]:
 
 def read_analysed(path: Path) -> Iterable[Piece]:
     """A piece with a Roman-numeral analysis, if the analysis agrees with the notes."""
-    analysis = _parse(path, format="romanText")
     score_path = path.with_suffix(".mxl")
-    if path.stem.startswith("riemenschneider"):
-        from music21.corpus.chorales import ChoraleList
-
-        bwv = ChoraleList().byRiemenschneider[int(path.stem.removeprefix("riemenschneider"))]["bwv"]
-        score_path = path.parents[1] / f"bwv{bwv}.mxl"
+    if bwv := re.search(r"^BWV:\s*([\d.]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+        score_path = path.parents[1] / f"bwv{bwv[1]}.mxl"
     if not score_path.exists():
         return
-    score = _parse(score_path)
+    score, analysis = _parse(score_path), _parse(path, format="romanText")
     parts = _parts(score)
     starts = {measure.number: float(measure.offset) for measure in score.parts[0].getElementsByClass("Measure")}
     chords = list(_chords(analysis, starts, max(onset + duration for part in parts for onset, duration, _ in part)))
@@ -161,7 +158,7 @@ def read_analysed(path: Path) -> Iterable[Piece]:
         id=f"analysed/{path.stem}",
         kind="analysed",
         title=path.stem,
-        group=f"chorale: {score_path.stem}" if path.stem.startswith("riemenschneider") else f"madrigal: {path.stem}",
+        group=f"chorale: {score_path.stem}" if bwv else f"madrigal: {path.stem}",
         parts=parts,
         meter=meter,
         beats=beats,

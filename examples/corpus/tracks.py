@@ -45,6 +45,7 @@ def build_package(package: Package, deb: Path, output: Path, options: Options) -
                 continue
             entry |= {"package": package.id, "deb": deb.name, "source": item.source, "album": package.album}
             entry |= {"author": author, "licence": licence, "style": list(package.style)}
+            entry["tempo"] = package.tempo_of(item.source)
             entries.append(entry)
     return {"package": package.id, "tracks": entries, "left_out": left_out}
 
