@@ -153,9 +153,7 @@ def measure(oracle: Path, scratch: Path, seed: int) -> dict:
     published_folder, converted = scratch / "published", scratch / "converted"
     worker = [str(oracle), "-W", "ignore", str(ROOT / "benchmarks" / "oracle_worker.py")]
     subprocess.run([*worker, "--out", str(scratch), "--seed", str(seed)], check=True)
-    subprocess.run(
-        [sys.executable, "-m", "conversion.convert_muq", str(published_folder), str(converted)], check=True, cwd=ROOT
-    )
+    subprocess.run([sys.executable, "-m", "conversion.convert_muq", str(published_folder), str(converted)], check=True, cwd=ROOT)
     published = load_file(scratch / "states.safetensors")
     model = AutoModelForPreTraining.from_pretrained(converted, dtype=torch.float32).eval()
     tokens = token_rows(model, published)

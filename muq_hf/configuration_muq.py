@@ -14,7 +14,7 @@ from .published_muq import config_from_published, is_published_config
 FRONT_END_STRIDE = 4  # mel frames per encoder frame: two convolution blocks of stride 2
 
 PRESETS = {
-    # 1.6 M parameters: tests and first experiments on a laptop.
+    # 1.4 M parameters: tests and first experiments on a laptop.
     "tiny": {
         "conv_channels": 32,
         "hidden_size": 128,
@@ -22,7 +22,7 @@ PRESETS = {
         "num_attention_heads": 4,
         "intermediate_size": 384,
     },
-    # 65 M parameters: one consumer GPU.
+    # 67 M parameters: one consumer GPU.
     "base": {
         "conv_channels": 256,
         "hidden_size": 512,

@@ -55,10 +55,12 @@ def evaluate(
     questions: Sequence[Question],
     settings: Settings,
     tell: Callable[[str], None] = print,
+    save: Callable[[list[dict]], object] = lambda rows: None,
 ) -> list[dict]:
     """One row for each model and task: every score with mean and deviation over seeds; the first rows are what chance gives.
 
     models: encoders with the music that they were trained on, where that is recorded.
+    save: called with the rows so far whenever a task is done, so that a run that is cut off keeps them.
     Raises LeakError, before anything is computed, if a test track is among them.
     """
     for encoder, trained_on in models:
@@ -90,6 +92,7 @@ def evaluate(
             row = _row(encoder.name, question, features, probes, time.monotonic() - started)
             rows.append(row | {"fingerprint": encoder.fingerprint})
             tell(f"{question.name:12} {encoder.name:24} {_headline(row)}  {row['seconds']:.0f} s")
+        save(rows)
     return rows
 
 

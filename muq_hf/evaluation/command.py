@@ -62,10 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         check=arguments.check,
         workers=arguments.workers,
     )
-    rows = evaluate(models, questions, settings)
     said = {name: str(value) for name, value in vars(arguments).items() if name not in ("run", "command", "debug", "list")}
-    files = write_report(rows, said, arguments.output)
-    print(f"\n{markdown_table(rows)}\nwritten: {', '.join(map(str, files))}")
+    rows = evaluate(models, questions, settings, save=lambda rows: write_report(rows, said, arguments.output))
+    files = sorted(map(str, arguments.output.glob("*.*")))
+    print(f"\n{markdown_table(rows)}\nwritten: {', '.join(files)}")
     return 0
 
 
