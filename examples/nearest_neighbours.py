@@ -1,7 +1,7 @@
 """For each clip of a table written by `muq-hf embed`, print the clip that sounds most alike to the model.
 
-    muq-hf embed examples/audio --model MODEL --output embeddings.parquet
-    python examples/nearest_neighbours.py embeddings.parquet
+muq-hf embed examples/audio --model MODEL --output embeddings.parquet
+python examples/nearest_neighbours.py embeddings.parquet
 """
 
 import argparse

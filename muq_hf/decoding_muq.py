@@ -42,7 +42,6 @@ MAX_AMPLITUDE = 100.0  # × full scale; beyond it floats are unscaled integers
 RESAMPLER_MARGIN = 0.1  # seconds on each side of an excerpt, more than soxr's filter reaches
 
 
-
 class AudioError(ValueError):
     """No usable audio in a source. `reason` is one of `REASONS`; the text names the source and what is wrong."""
 
@@ -108,9 +107,7 @@ class FfmpegReader:
         # Only local files: playlists could otherwise make ffmpeg open network addresses.
         command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe"]
         command += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors)
         try:
             self.sampling_rate, self.channels = self._read_header()
         except BaseException:
@@ -206,9 +203,7 @@ def stream_audio(
             raise AudioError("empty", f"{reader.name} has no audio{where}.")
 
 
-def load_audio(
-    source: AudioSource, sampling_rate: int = 24_000, start: float = 0.0, end: float | None = None
-) -> np.ndarray:
+def load_audio(source: AudioSource, sampling_rate: int = 24_000, start: float = 0.0, end: float | None = None) -> np.ndarray:
     """`source` from `start` to `end` (seconds) as mono float32 [S] at `sampling_rate` (Hz). Raises as `stream_audio`."""
     return np.concatenate(list(stream_audio(source, sampling_rate=sampling_rate, start=start, end=end)))
 
@@ -257,9 +252,7 @@ def _open_binary(source: AudioSource, stack: contextlib.ExitStack) -> tuple[Bina
     raise ValueError(f"Audio must be a path, the bytes of a file or a binary file object, got {type(source).__name__}.")
 
 
-def _choose_reader(
-    file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack
-) -> SoundFileReader | FfmpegReader:
+def _choose_reader(file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack) -> SoundFileReader | FfmpegReader:
     """soundfile where it knows the content; else ffmpeg, but never for a suffix that soundfile should have known."""
     if not file.read(1):
         raise AudioError("empty", f"{name} is empty (0 bytes).")
@@ -275,8 +268,7 @@ def _choose_reader(
             known = f"files like {suffix} need the ffmpeg program" if suffix in FFMPEG_SUFFIXES else why
             raise AudioError(
                 "unsupported",
-                f"Cannot read {name}: {known}. Install ffmpeg, or convert the file to one of "
-                f"{', '.join(SOUNDFILE_SUFFIXES)}.",
+                f"Cannot read {name}: {known}. Install ffmpeg, or convert the file to one of {', '.join(SOUNDFILE_SUFFIXES)}.",
             ) from error
     if path is None:
         copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
@@ -287,9 +279,7 @@ def _choose_reader(
     return FfmpegReader(program, path, name)
 
 
-def _mono_blocks(
-    reader: SoundFileReader | FfmpegReader, first: int, stop: int | None, block_frames: int
-) -> Iterator[np.ndarray]:
+def _mono_blocks(reader: SoundFileReader | FfmpegReader, first: int, stop: int | None, block_frames: int) -> Iterator[np.ndarray]:
     """Checked mono blocks [n] of native frames `first` to `stop`."""
     left = math.inf if stop is None else stop - first
     for block in reader.blocks(first, block_frames):

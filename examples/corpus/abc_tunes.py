@@ -228,7 +228,7 @@ class _Reader:
         while position < len(line):
             token = TOKENS.match(line, position)
             if not token:
-                raise AbcError(f"{line[position:position + 8]!r}")
+                raise AbcError(f"{line[position : position + 8]!r}")
             position = token.end()
             kind, text = token.lastgroup, token[token.lastgroup] if token.lastgroup else ""
             if kind != "nothing":

@@ -176,9 +176,7 @@ def play(
     return events
 
 
-def drums(
-    beats: list[tuple[float, bool]], beat: float, quarter: float, lead: float, rng: random.Random
-) -> Iterable[Event]:
+def drums(beats: list[tuple[float, bool]], beat: float, quarter: float, lead: float, rng: random.Random) -> Iterable[Event]:
     """Kick on downbeats, snare or kick on the others, hi-hat on the beats and within them; as loud as it happens."""
     division = rng.choice((1, 3 if Fraction(beat).denominator == 2 else 2))
     loudness = rng.randint(50, 100)

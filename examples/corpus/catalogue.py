@@ -9,9 +9,7 @@ from pathlib import Path
 ARCHIVE_SUFFIXES = (".zip", ".pk3")
 
 # Licences that let anyone train, and give away, weights made from the music.
-TRAINABLE_LICENCES = frozenset(
-    {"CC0-1.0", "CC-BY-3.0", "CC-BY-SA-3.0", "CC-BY-SA-3.0+", "BSD-2-Clause", "MIT", "public-domain"}
-)
+TRAINABLE_LICENCES = frozenset({"CC0-1.0", "CC-BY-3.0", "CC-BY-SA-3.0", "CC-BY-SA-3.0+", "BSD-2-Clause", "MIT", "public-domain"})
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,7 @@ def draw(tracks: list[dict]) -> dict[str, list[str]]:
         names.sort(key=_hash)
         num_test, num_validation = round(SHARES["test"] * len(names)), round(SHARES["validation"] * len(names))
         for place, name in enumerate(names):
-            split_of[name] = (
-                "test" if place < num_test else "validation" if place < num_test + num_validation else "train"
-            )
+            split_of[name] = "test" if place < num_test else "validation" if place < num_test + num_validation else "train"
     for track in tracks:
         if track["duplicate_of"] is not None:
             split_of[track["id"]] = split_of[track["duplicate_of"]]

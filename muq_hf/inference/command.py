@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[-1],
         help="hidden state to take: 0 = front end, -1 = last layer (default); several as 4,8,12: a row for each",
     )
-    parser.add_argument(
-        "--pool", default="mean", choices=("mean", "max", "mean+std", "none"), help="over time (default: mean)"
-    )
+    parser.add_argument("--pool", default="mean", choices=("mean", "max", "mean+std", "none"), help="over time (default: mean)")
     parser.add_argument(
         "--chunk-length-s",
         type=float,

@@ -32,9 +32,7 @@ def resolve_layers(layers: int | Sequence[int], num_hidden_layers: int) -> tuple
     """Indices of hidden states, negative ones from the end → the same from 0, each once."""
     layers = [layers] if isinstance(layers, int) else list(layers)
     if not layers or any(not -num_hidden_layers - 1 <= layer <= num_hidden_layers for layer in layers):
-        raise ValueError(
-            f"layers must lie between 0 (front end) and {num_hidden_layers} (last layer, also -1), got {layers}."
-        )
+        raise ValueError(f"layers must lie between 0 (front end) and {num_hidden_layers} (last layer, also -1), got {layers}.")
     return tuple(sorted({layer % (num_hidden_layers + 1) for layer in layers}))
 
 

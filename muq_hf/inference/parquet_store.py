@@ -124,4 +124,3 @@ class ParquetStore:
         constants = [pa.array([value] * len(rows)) for value in (settings.model, settings.revision, settings.fingerprint)]
         columns = [pa.array(paths, pa.string()), pa.array(starts), pa.array(ends), pa.array(layers, pa.int32()), embedding]
         return pa.Table.from_arrays(columns + constants, schema=schema)
-

@@ -21,9 +21,7 @@ class WindowPlan:
     window: WindowLengths
 
     @classmethod
-    def from_seconds(
-        cls, config, chunk_length_s: float | None, window_length_s: float, stride_length_s: float
-    ) -> "WindowPlan":
+    def from_seconds(cls, config, chunk_length_s: float | None, window_length_s: float, stride_length_s: float) -> "WindowPlan":
         """Lengths are rounded to whole encoder frames. Raises ValueError for lengths that leave nothing to keep."""
         frame, min_samples = config.samples_per_frame, config.min_samples
 
@@ -67,9 +65,7 @@ def split_stream(blocks: Iterable[np.ndarray], plan: WindowPlan) -> Iterator[Pla
             yield PlacedWindow(segment, start + window.keep_start, start + window.keep_end, kept, audio)
 
 
-def split_segments(
-    blocks: Iterable[np.ndarray], length: int | None, min_last: int
-) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+def split_segments(blocks: Iterable[np.ndarray], length: int | None, min_last: int) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
     """Blocks → (first sample, blocks) of segments of `length` samples; each must be used up before the next is asked for.
 
     A rest below `min_last` samples goes to the segment before it.
