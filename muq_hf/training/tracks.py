@@ -78,9 +78,10 @@ def keep_long(tracks: list[Track], clip_seconds: float) -> tuple[list[Track], li
 def split_tracks(tracks: list[Track], eval_share: float) -> tuple[list[Track], list[Track]]:
     """(training, evaluation): all parts of one file fall on one side, whatever other files there are.
 
-    With `eval_share` above 0 and at least two files, at least one is for evaluation.
+    Album folder and file name decide, so that a collection that moves elsewhere is split alike. With `eval_share` above 0 and at
+    least two files, at least one is for evaluation.
     """
-    names = {track.name: hashlib.sha256(track.name.encode()).digest() for track in tracks}
+    names = {track.name: hashlib.sha256("/".join(Path(track.name).parts[-2:]).encode()).digest() for track in tracks}
     threshold = eval_share * 2**64
     chosen = {name for name, digest in names.items() if int.from_bytes(digest[:8], "big") < threshold}
     if eval_share > 0 and len(names) > 1:

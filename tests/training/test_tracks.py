@@ -112,3 +112,10 @@ def test_headers_are_enough(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "long.wav", melody(30.0, 0), RATE)
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("decoded"))
     assert find_tracks(tmp_path)[0][0].duration == 30.0
+
+
+def test_a_collection_that_moves_is_split_alike():
+    here, there = ([Track(f"{root}/album/{number}.ogg", 10.0) for number in range(40)] for root in ("/music", "/mnt/other"))
+    sides = [[track.path.rsplit("/", 1)[1] for track in split_tracks(tracks, 0.3)[1]] for tracks in (here, there)]
+    assert sides[0] == sides[1]
+    assert 3 < len(sides[0]) < 25
