@@ -93,7 +93,7 @@ def read_tunes(scores: Path) -> list[dict]:
     for line in (scores / "tasks" / "music.jsonl").read_text().splitlines():
         row = json.loads(line)
         if row["labels"].get("key") is not None and "chords" not in row["labels"]:
-            tunes.append({"path": str((scores / row["path"]).resolve()), "split": row["split"], "group": row["group"]})
+            tunes.append({"path": str((scores / "tasks" / row["path"]).resolve()), "split": row["split"], "group": row["group"]})
             tunes[-1] |= {"tags": tags_of(row["labels"]), "instrument": row["labels"]["instruments"][0]}
             tunes[-1] |= {"dance": row["labels"]["dance"]}
     return tunes

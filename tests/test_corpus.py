@@ -329,6 +329,12 @@ def test_analysis_that_contradicts_the_notes_is_noticed():
     assert scores.chord_agreement(parts, [(0.0, 4.0, 1, "maj")]) == 0.0
 
 
+def test_analysis_in_another_key_is_moved_to_the_key_of_the_notes():
+    parts = [[(0.0, 4.0, 62), (4.0, 4.0, 69)], [(0.0, 4.0, 66), (4.0, 4.0, 73)], [(0.0, 4.0, 69), (4.0, 4.0, 76)]]
+    moved = scores.in_key_of_the_notes(parts, [(0.0, 4.0, 0, "maj"), (4.0, 8.0, 7, "maj")])
+    assert [root for _, _, root, _ in moved] == [2, 9]
+
+
 def test_pieces_with_one_title_or_one_opening_are_one_group():
     def named(title, transposition=0, first=0):
         pitches = [60 + transposition + step for step in (first, 2, 4, 5, 7, 4, 0, 2, 4, 9, 7, 5, 4, 2)]

@@ -9,6 +9,7 @@ same corpus. A second run does nothing; an interrupted one goes on where it was.
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 import recordings
 import splits
 from arrange import Item, chord_clips, perform, single_notes
-from build_corpus import check_settings, write_lines
+from build_corpus import check_settings, write_lines, write_text
 from recordings import Encoding
 from scores import Piece, load_pieces
 from synth import FONTS, TAIL_SECONDS, Renderer, font_package
@@ -30,7 +31,7 @@ from unpack import fetch, unpack
 
 
 BATCH = 32  # items a worker takes at once
-SILENCE_DB = -80.0  # a soundfont without the instrument gives nothing
+SILENCE_DB = -80.0  # a soundfont that lacks the instrument, or a note of it, gives nothing
 
 _renderer: Renderer | None = None  # of this worker process
 
@@ -42,15 +43,20 @@ def main() -> None:
     started = time.monotonic()
     get_fonts(args.output / "fonts", args.downloads or args.output / "downloads")
     items = list(plan(load_pieces(args.output / "pieces.jsonl.gz", args.workers), args.seed))
-    seconds = sum(map(duration, items))
-    missing = [item for item in items if not (args.output / audio_path(item, encoding)).exists()]
+    silent_list = args.output / "silent.json"
+    silent = set(json.loads(silent_list.read_text())) if silent_list.exists() else set()
+    missing = [i for i in items if i.id not in silent and not (args.output / audio_path(i, encoding)).exists()]
     read = time.monotonic()
-    render_all(missing, args.output, encoding, args.workers)
+    silent |= render_all(missing, args.output, encoding, args.workers)
+    items = [item for item in items if item.id not in silent]
     if missing or not (args.output / "tasks").exists():
+        write_text(silent_list, json.dumps(sorted(silent), indent=1) + "\n")
         write_tasks(items, args.output, encoding)
     for file in sorted((args.output / "tasks").glob("*.jsonl")):
         print(f"{sum(1 for _ in open(file)):6d} items  {file}")
-    print(f"{seconds / 3600:.1f} h of rendered music in {len(items)} files")
+    print(f"{sum(map(duration, items)) / 3600:.1f} h of rendered music in {len(items)} files")
+    if silent:
+        print(f"{len(silent)} items left out, their soundfont has no such note: {silent_list}")
     if missing:
         rendered, spent = sum(map(duration, missing)), time.monotonic() - read
         print(f"scores read in {read - started:.0f} s, rendered in {spent:.0f} s, ×{rendered / spent:.0f} real time")
@@ -103,14 +109,18 @@ def audio_path(item: Item, encoding: Encoding) -> Path:
     return Path("audio") / f"{item.id}{encoding.suffix}"
 
 
-def render_all(items: list[Item], output: Path, encoding: Encoding, workers: int) -> None:
+def render_all(items: list[Item], output: Path, encoding: Encoding, workers: int) -> set[str]:
+    """Render what is missing; returns the ids of the items that came out silent, which are not written."""
+    silent: set[str] = set()
     batches = [(items[start : start + BATCH], output, encoding) for start in range(0, len(items), BATCH)]
     with (
         tqdm(total=len(items), unit=" items", disable=not items) as bar,
         ProcessPoolExecutor(workers, initializer=load_renderer, initargs=(output / "fonts",)) as pool,
     ):
-        for count in pool.map(render_batch, batches):
-            bar.update(count)
+        for (batch, _, _), silent_of_batch in zip(batches, pool.map(render_batch, batches), strict=True):
+            silent |= silent_of_batch
+            bar.update(len(batch))
+    return silent
 
 
 def load_renderer(fonts: Path) -> None:
@@ -118,15 +128,16 @@ def load_renderer(fonts: Path) -> None:
     _renderer = Renderer(fonts)
 
 
-def render_batch(batch: tuple[list[Item], Path, Encoding]) -> int:
+def render_batch(batch: tuple[list[Item], Path, Encoding]) -> set[str]:
     items, output, encoding = batch
+    silent = set()
     for item in items:
         samples = _renderer.render(item.events, item.font, item.programs)
         if recordings.rms_db(samples) < SILENCE_DB:
-            raise RuntimeError(f"{item.id}: soundfont {item.font} is silent for programs {item.programs}")
-        path = output / audio_path(item, encoding)
-        recordings.write(path, recordings.set_level(samples, encoding.level_db), encoding)
-    return len(items)
+            silent.add(item.id)
+        else:
+            recordings.write(output / audio_path(item, encoding), recordings.set_level(samples, encoding.level_db), encoding)
+    return silent
 
 
 def write_tasks(items: list[Item], output: Path, encoding: Encoding) -> None:
@@ -134,7 +145,7 @@ def write_tasks(items: list[Item], output: Path, encoding: Encoding) -> None:
         {
             "id": item.id,
             "kind": item.kind,
-            "path": str(audio_path(item, encoding)),
+            "path": str(Path("..") / audio_path(item, encoding)),  # from tasks/
             "duration": round(duration(item), 3),
             "split": item.split,
             "group": item.group,

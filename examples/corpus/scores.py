@@ -150,7 +150,10 @@ def read_analysed(path: Path) -> Iterable[Piece]:
     score, analysis = _parse(score_path), _parse(path, format="romanText")
     parts = _parts(score)
     starts = {measure.number: float(measure.offset) for measure in score.parts[0].getElementsByClass("Measure")}
-    chords = list(_chords(analysis, starts, max(onset + duration for part in parts for onset, duration, _ in part)))
+    end = max(onset + duration for part in parts for onset, duration, _ in part)
+    chords = in_key_of_the_notes(parts, list(_chords(analysis, starts, end)))
+        parts, list(_chords(analysis, starts, max(onset + duration for part in parts for onset, duration, _ in part)))
+    )
     if chord_agreement(parts, chords) < MIN_CHORD_AGREEMENT:
         return
     meter, beats = _meter_and_beats(score)
@@ -212,6 +215,14 @@ def _chords(analysis, starts: dict[int, float], end: float) -> Iterable[tuple[fl
     for (onset, root, quality), (following, _, _) in zip(found, found[1:] + [(end, 0, None)], strict=True):
         if quality and following > onset:
             yield onset, following, root, quality
+
+
+def in_key_of_the_notes(
+    parts: list[list[tuple[float, float, int]]], chords: list[tuple[float, float, int, str]]
+) -> list[tuple[float, float, int, str]]:
+    """The chords, transposed as agrees best with the notes: some scores are in another key than their analysis."""
+    transposed = [[(onset, end, (root + step) % 12, quality) for onset, end, root, quality in chords] for step in range(12)]
+    return max(transposed, key=lambda moved: chord_agreement(parts, moved))
 
 
 def chord_agreement(parts: list[list[tuple[float, float, int]]], chords: list[tuple[float, float, int, str]]) -> float:

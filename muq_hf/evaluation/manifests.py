@@ -47,8 +47,8 @@ class Clip:
         return hashlib.sha1(text.encode()).hexdigest()
 
 
-def read_manifest(path: str | Path, folder: Path | None = None) -> list[Clip]:
-    """The clips of a JSONL or CSV manifest, with checked splits. Relative paths start at `folder`, default the manifest's.
+def read_manifest(path: str | Path) -> list[Clip]:
+    """The clips of a JSONL or CSV manifest, with checked splits. Relative paths start at the manifest's folder.
 
     Raises ValueError for lines without path or label, unknown splits, and groups or stretches in two splits.
     """
@@ -59,7 +59,7 @@ def read_manifest(path: str | Path, folder: Path | None = None) -> list[Clip]:
     clips = []
     for number, row in rows:
         try:
-            clips.append(_clip(row, path.parent if folder is None else folder))
+            clips.append(_clip(row, path.parent))
         except (KeyError, TypeError, ValueError) as error:
             problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path}, line {number}: {problem}.") from None

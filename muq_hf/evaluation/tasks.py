@@ -74,11 +74,7 @@ def load_task(task: Task, folders: Sequence[Path], small: bool, held_out: bool) 
             f"the task {task.name} needs {task.manifest} in one of: {places}. Build the corpus with examples/corpus, or choose "
             "other --tasks."
         )
-    manifest = folder / task.manifest
-    clips = read_manifest(manifest)
-    if not clips[0].path.exists():  # paths below the corpus folder, not below the manifest's
-        clips = read_manifest(manifest, folder)
-    clips = with_label(clips, task.label)
+    clips = with_label(read_manifest(folder / task.manifest), task.label)
     if held_out and task.real:
         clips = [clip for clip in clips if str(clip.labels.get("licence", "")).startswith(HELD_OUT_LICENCE)]
     return subset(clips, task.small, task.whole_groups) if small and task.small else clips

@@ -1,4 +1,4 @@
-"""The tasks find the corpus's manifests, whichever folder the paths start at."""
+"""The tasks find the corpus's manifests."""
 
 import json
 
@@ -21,10 +21,9 @@ def write_corpus(folder, task, parent, licences=("GPL-2.0-or-later", "CC0-1.0"))
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize("parent", ["", "../"])
-def test_paths_may_start_at_the_corpus_or_at_its_manifest(tmp_path, parent):
+def test_a_task_is_found_in_the_folder_that_has_it(tmp_path):
     (task,) = find_tasks(["dance"])
-    write_corpus(tmp_path / "rendered", task, parent)
+    write_corpus(tmp_path / "rendered", task, "../")
     clips = load_task(task, [tmp_path / "recordings", tmp_path / "rendered"], small=False, held_out=False)
     assert len(clips) == 12 and all(clip.path.exists() for clip in clips)
 
