@@ -152,8 +152,6 @@ def read_analysed(path: Path) -> Iterable[Piece]:
     starts = {measure.number: float(measure.offset) for measure in score.parts[0].getElementsByClass("Measure")}
     end = max(onset + duration for part in parts for onset, duration, _ in part)
     chords = in_key_of_the_notes(parts, list(_chords(analysis, starts, end)))
-        parts, list(_chords(analysis, starts, max(onset + duration for part in parts for onset, duration, _ in part)))
-    )
     if chord_agreement(parts, chords) < MIN_CHORD_AGREEMENT:
         return
     meter, beats = _meter_and_beats(score)
