@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -76,9 +76,10 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def get_fonts(folder: Path, downloads: Path) -> None:
+def get_fonts(folder: Path, downloads: Path, names: Iterable[str] = FONTS) -> None:
     """Put the soundfonts' files into `folder`."""
-    for name, font in FONTS.items():
+    for name in names:
+        font = FONTS[name]
         if not (folder / font.file).exists():
             folder.mkdir(parents=True, exist_ok=True)
             downloads.mkdir(parents=True, exist_ok=True)

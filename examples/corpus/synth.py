@@ -37,14 +37,17 @@ def font_package(name: str) -> Package:
 
 
 class Renderer:
-    """All fonts loaded once; the same events always give the same samples."""
+    """A font is loaded when it is first played; the same events always give the same samples."""
 
     def __init__(self, folder: Path):
+        self._folder = folder
         self._synth = tinysoundfont.Synth(samplerate=SAMPLING_RATE, gain=-12)
-        self._fonts = {name: self._synth.sfload(str(folder / font.file)) for name, font in FONTS.items()}
+        self._fonts: dict[str, int] = {}
 
     def render(self, events: list[Event], font: str, programs: dict[int, int]) -> np.ndarray:
         """float32 [S] mono at 24 kHz. `programs`: channel → General MIDI program; drums are on DRUM_CHANNEL."""
+        if font not in self._fonts:
+            self._fonts[font] = self._synth.sfload(str(self._folder / FONTS[font].file))
         self._synth.sounds_off()
         self._synth.generate_simple(_sample(SILENCING_SECONDS))  # voices of the piece before end here
         for channel in {event.channel for event in events}:

@@ -52,6 +52,13 @@ def read_manifest(path: str | Path) -> list[Clip]:
 
     Raises ValueError for lines without path or label, unknown splits, and groups or stretches in two splits.
     """
+    clips = complete_splits(read_clips(path))
+    refuse_shared_groups(clips)
+    return clips
+
+
+def read_clips(path: str | Path) -> list[Clip]:
+    """The clips of a manifest with their splits as they are written."""
     path = Path(path)
     rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_jsonl(path)
     if not rows:
@@ -63,8 +70,6 @@ def read_manifest(path: str | Path) -> list[Clip]:
         except (KeyError, TypeError, ValueError) as error:
             problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path}, line {number}: {problem}.") from None
-    clips = complete_splits(clips)
-    refuse_shared_groups(clips)
     return clips
 
 

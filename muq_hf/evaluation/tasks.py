@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .manifests import Clip, read_manifest, with_label
+from .manifests import Clip, read_clips, read_manifest, with_label
 
 
 HELD_OUT_LICENCE = "GPL"  # music that shipped weights are never trained on
@@ -18,7 +18,7 @@ class Task:
     manifest: file below a folder of the corpus; label: key of the manifest's labels; kind: see targets.TARGETS, or "retrieval".
     primary: the metric that ranks. small: clips of the small suite, None: all. whole_groups: the small suite takes groups with
     all of their clips. equalised: clips are brought to one loudness and bandwidth. real: recordings, not rendered scores.
-    redraw: the deviation over seeds holds the choice of validation groups.
+    redraw: the deviation over seeds holds the choice of validation groups. tests: another manifest, which holds the test clips.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Task:
     equalised: bool = False
     real: bool = False
     redraw: bool = True
+    tests: str | None = None
 
 
 TASKS = (
@@ -39,6 +40,7 @@ TASKS = (
     Task("pitch", "tasks/notes.jsonl", "pitch", "pitch", "accuracy", "MIDI note of a note, unseen soundfont", 2000),
     Task("key", "tasks/key.jsonl", "key", "key", "weighted_score", "key of 15 s of a piece, unseen soundfont", 800),
     Task("tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "beats per minute within 4 %", 800),
+    Task("song tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "the same of 8 recorded songs", 800, tests="tempo.jsonl"),
     Task("beat", "tasks/tempo.jsonl", "beats", "events", "f_measure", "beats within 70 ms", 160),
     Task("dance", "tasks/dance.jsonl", "dance", "class", "macro_f1", "dance type of a tune, by title", 800),
     Task("chord", "tasks/chord.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 160),
@@ -67,17 +69,26 @@ def load_task(task: Task, folders: Sequence[Path], small: bool, held_out: bool) 
 
     held_out: recordings only of albums that shipped weights are never trained on. Raises ValueError if no folder has it.
     """
-    folder = next((folder for folder in folders if (folder / task.manifest).is_file()), None)
-    if folder is None:
-        places = ", ".join(map(str, folders))
-        raise ValueError(
-            f"the task {task.name} needs {task.manifest} in one of: {places}. Build the corpus with examples/corpus, or choose "
-            "other --tasks."
-        )
-    clips = with_label(read_manifest(folder / task.manifest), task.label)
+    clips = with_label(read_manifest(_find(task, task.manifest, folders)), task.label)
     if held_out and task.real:
         clips = [clip for clip in clips if str(clip.labels.get("licence", "")).startswith(HELD_OUT_LICENCE)]
-    return subset(clips, task.small, task.whole_groups) if small and task.small else clips
+    if small and task.small:
+        clips = subset(clips, task.small, task.whole_groups)
+    if task.tests:
+        tests = with_label(read_clips(_find(task, task.tests, folders)), task.label)
+        clips = [clip for clip in clips if clip.split != "test"] + tests
+    return clips
+
+
+def _find(task: Task, manifest: str, folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        if (folder / manifest).is_file():
+            return folder / manifest
+    places = ", ".join(map(str, folders))
+    raise ValueError(
+        f"the task {task.name} needs {manifest} in one of: {places}. Build the corpus with examples/corpus, or choose other "
+        "--tasks."
+    )
 
 
 def subset(clips: Sequence[Clip], size: int, whole_groups: bool) -> list[Clip]:

@@ -28,6 +28,17 @@ def test_a_task_is_found_in_the_folder_that_has_it(tmp_path):
     assert len(clips) == 12 and all(clip.path.exists() for clip in clips)
 
 
+def test_songs_are_tested_on_by_what_was_fitted_on_rendered_tunes(tmp_path):
+    (task,) = find_tasks(["song tempo"])
+    write_corpus(tmp_path / "rendered", task, "../")
+    song = {"path": "song.ogg", "split": "test", "group": "song", "labels": {"tempo": 120.0}}
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "tempo.jsonl").write_text(json.dumps(song) + "\n")
+    clips = load_task(task, [tmp_path / "recordings", tmp_path / "rendered"], small=False, held_out=False)
+    assert [clip.path.name for clip in clips if clip.split == "test"] == ["song.ogg"]
+    assert len(clips) == 9  # and 8 of the 12 tunes
+
+
 def test_held_out_recordings_are_those_no_shipped_weights_saw(tmp_path):
     (task,) = find_tasks(["album"])
     write_corpus(tmp_path, task, "")
