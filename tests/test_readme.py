@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mulan_models import save_tiny
+from transformers import AutoModel, AutoProcessor
 
 from muq_hf.cli import main
 
@@ -23,6 +26,7 @@ def names(micro_folder, published_folder, tmp_path, monkeypatch):
     return {
         "folder": str(micro_folder),
         "published": str(published_folder),
+        "mulan_folder": str(save_tiny(tmp_path / "mulan")),
         "embeddings": str(embeddings),
         "labels": torch.tensor([0, 3]),
     }
@@ -35,7 +39,21 @@ def test_all_snippets_run_in_order(names):
     assert names["frames"][0][0][0] == pytest.approx(names["frames"][0][0][0])
     assert names["vector"].shape == (1, 32)
     assert names["vectors"].shape == (2, 32)
+    assert names["nearest"][0].payload["path"] == names["table"]["path"][0]
+    assert names["scores"][0]["score"] >= names["scores"][1]["score"]
     assert names["loss"].isfinite()
+
+
+def test_sentence_transformers_gives_the_vectors_of_both_towers(names):
+    (snippet,) = (snippet for snippet in SNIPPETS if "SentenceTransformer" in snippet)
+    exec(compile(snippet, "README.md", "exec"), names)
+    model, processor = (Auto.from_pretrained(names["mulan_folder"]) for Auto in (AutoModel, AutoProcessor))
+    files = ["examples/audio/bach_brandenburg.ogg", "examples/audio/metal_ezer_ev.ogg"]
+    texts = ["a baroque orchestra", "heavy metal"]
+    output = model.eval()(**processor(text=texts, audio=files, return_tensors="pt"))
+    np.testing.assert_allclose(names["music"], output.audio_embeds.detach(), atol=1e-6)
+    np.testing.assert_allclose(names["words"], output.text_embeds.detach(), atol=1e-6)
+    np.testing.assert_allclose(names["similarity"], names["words"] @ names["music"].T, atol=1e-6)
 
 
 def test_no_auto_class_is_shown_with_a_published_id():
