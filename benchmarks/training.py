@@ -1,6 +1,6 @@
 """Throughput and memory of a training step of each stage, and what they say about a whole training.
 
-    python benchmarks/training.py [--preset tiny|base|large] [--batch-size 8] [--steps 5] [--bf16] [--json FILE]
+    python benchmarks/training.py [--preset tiny|base|large] [--batch-size 8] [--steps 5] [--bf16] [--checkpointing] [--compile]
 
 Each stage runs in a process of its own, so that its peak memory is its own. Forward, backward and AdamW on noise; decoding is
 not part of it. The hours for the published recipe (400,000 updates of 192 clips of 30 s) are an ESTIMATE: this throughput, times
@@ -25,6 +25,7 @@ from muq_hf.training.teacher import Teacher
 STAGES = {"mel_rvq": 5.0, "muq": 30.0, "latent_rvq": 30.0, "refined_muq": 30.0}  # clip length (s)
 UPDATES, CLIPS, CLIP_SECONDS = 400_000, 192, 30.0
 RATE = 24_000  # Hz
+MODES = ("bf16", "checkpointing", "compile")
 
 
 def measure(stage: str, arguments) -> dict:
@@ -42,6 +43,10 @@ def measure(stage: str, arguments) -> dict:
             MelRVQModel(rvq).save_pretrained(Path(folder, "rvq"))
             layer = config.num_hidden_layers * 10 // 12  # the published share of the depth
             teacher = Teacher(Path(folder, "muq"), layer, Path(folder, "rvq"), device)
+    if arguments.checkpointing and stage.endswith("muq"):
+        model.gradient_checkpointing_enable()
+    if arguments.compile:
+        model = torch.compile(model)
     wave = 0.1 * torch.randn(arguments.batch_size, int(seconds * RATE), device=device)
 
     def step() -> None:
@@ -72,7 +77,7 @@ def measure(stage: str, arguments) -> dict:
         "audio_seconds_per_second": arguments.batch_size * seconds * arguments.steps / elapsed,
         "peak_memory_gb": peak / 1e9,
         "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
-        "bf16": arguments.bf16,
+        **{mode: getattr(arguments, mode) for mode in MODES},
     }
 
 
@@ -95,6 +100,9 @@ def main() -> int:
     parser.add_argument("--clip-seconds", type=float, help="instead of the recipe's")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--bf16", action="store_true", help="autocast")
+    parser.add_argument("--checkpointing", action="store_true", help="of gradients: keep a layer's input, compute the rest again")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), help="stages")
     parser.add_argument("--json", help="write the rows")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -102,12 +110,13 @@ def main() -> int:
         print(json.dumps(measure(arguments.stage, arguments)))
         return 0
     rows = []
-    for stage in STAGES:
+    for stage in arguments.only:
         command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--stage", stage]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"{rows[0]['device']}, preset {arguments.preset}")
+    modes = [mode for mode in MODES if getattr(arguments, mode)] or ["plain"]
+    print(f"{rows[0]['device']}, preset {arguments.preset}, {', '.join(modes)}")
     print(table(rows))
     return 0
 

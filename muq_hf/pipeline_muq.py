@@ -15,13 +15,14 @@ from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, AudioError, chec
 from .feature_extraction_muq import MuQFeatureExtractor, as_float32
 from .modeling_muq import MuQModel
 from .pooling_muq import FrameStatistics, check_pool, frame_statistics, join_statistics, pool_statistics
-from .windowing_muq import Window, WindowLengths, frame_times, stream_windows
+from .windowing_muq import Window, WindowLengths, crossfade, frame_times, stream_windows
 
 
 BLOCK_LENGTH = 5.0  # seconds of a file that are decoded at a time
 DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer
 MAX_ARRAY_CHANNELS = 2  # an array of more rows than this is more likely a batch
 NOT_FOUND = (404, 410)  # HTTP status
+JOINS = ("cut", "fade")
 
 
 class MuQFeatureExtractionPipeline(ChunkPipeline):
@@ -61,6 +62,8 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
                 are then decoded as the model proceeds, so memory does not grow with their length, save for frames asked for.
             stride_length_s: context on both sides of a window, or (left, right), whose frames are left out (seconds); default: a
                 sixth of `chunk_length_s`. Windows meet at frames, so there are as many frames as in one go.
+            join: what becomes of the frames that windows share: `cut` keeps those of the window in whose middle they are; `fade`
+                goes over from one window to the next gradually, so that no step is left (vectors are pooled over `cut` frames).
             layers: index of a hidden state (0: input of the first layer, −1: the last, the default), or a list of them. Layers
                 above the highest are not computed.
             pool: `none` for frames, or `mean`, `max`, `mean+std` over all frames of an item, for vectors in float32.
@@ -86,6 +89,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         sampling_rate: int | None = None,
         chunk_length_s: float | None = None,
         stride_length_s: float | tuple[float, float] | None = None,
+        join: str | None = None,
         layers: int | list[int] | None = None,
         pool: str | None = None,
         return_timestamps: bool | None = None,
@@ -93,15 +97,20 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
     ) -> tuple[dict, dict, dict]:
         if pool is not None:
             check_pool(pool)
+        if join not in (None, *JOINS):
+            raise ValueError(f"`join` must be one of {', '.join(JOINS)}, got {join!r}.")
         if layers is not None:
             layers = self._checked_layers(layers)
         preprocess = {"sampling_rate": sampling_rate, "chunk_length_s": chunk_length_s, "stride_length_s": stride_length_s}
-        forward = {"layers": layers, "pool": pool}
+        forward = {"layers": layers, "pool": pool, "join": join}
         postprocess = {**forward, "return_timestamps": return_timestamps, "return_tensors": return_tensors}
         return tuple({k: v for k, v in given.items() if v is not None} for given in (preprocess, forward, postprocess))
 
     def preprocess(self, inputs, sampling_rate=None, chunk_length_s=None, stride_length_s=None) -> Iterator[dict]:
-        """One input → its windows, each as a batch of one with the frames to keep and the sample at which these end."""
+        """One input → its windows, each as a batch of one with its `place`.
+
+        That is the window's first frame, from where to where to keep its frames, and the sample at which those end.
+        """
         config = self.model.config
         blocks = self._blocks(inputs, sampling_rate)
         if chunk_length_s:
@@ -116,11 +125,12 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             raise ValueError("`stride_length_s` is the overlap of windows: give their `chunk_length_s` too.")
         for window, samples, is_last in windows:
             features = self.feature_extractor(samples, sampling_rate=config.sampling_rate, return_tensors="pt")
-            keep = [*window.kept_frames(config.samples_per_frame), window.keep_end]
-            yield {"is_last": is_last, "keep": torch.tensor([keep]), **features}
+            first, last = window.kept_frames(config.samples_per_frame)
+            place = [window.start // config.samples_per_frame, first, last, window.keep_end]
+            yield {"is_last": is_last, "place": torch.tensor([place]), **features}
 
-    def _forward(self, model_inputs, layers=None, pool="none"):
-        is_last, keep = model_inputs.pop("is_last"), model_inputs.pop("keep")
+    def _forward(self, model_inputs, layers=None, pool="none", join="cut"):
+        is_last, place = model_inputs.pop("is_last"), model_inputs.pop("place")
         wanted = False if layers is None else sorted(set(layers if isinstance(layers, list) else [layers]))
         encoder = getattr(self.model, self.model.base_model_prefix, self.model)  # of a classifier; else the model itself
         outputs = encoder(**model_inputs, output_hidden_states=wanted)
@@ -129,15 +139,21 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         else:
             states = [outputs.hidden_states[layer] for layer in (layers if isinstance(layers, list) else [layers])]
         rows = []  # per item a tuple of tensors [L, ...]: padded and context frames end here
-        for index, (first, last, _) in enumerate(keep.tolist()):
+        num_frames = outputs.attention_mask.sum(dim=1).tolist()
+        for index, (_, first, last, _) in enumerate(place.tolist()):
+            if pool == "none" and join == "fade":
+                first, last = 0, num_frames[index]
             frames = torch.stack([state[index, first:last] for state in states])  # [L, T, D]
             rows.append((frames,) if pool == "none" else tuple(frame_statistics(frames)))
-        return {"is_last": is_last, "keep": keep, "rows": rows}
+        return {"is_last": is_last, "place": place, "rows": rows}
 
-    def postprocess(self, model_outputs, layers=None, pool="none", return_timestamps=False, return_tensors=False):
+    def postprocess(self, model_outputs, layers=None, pool="none", join="cut", return_timestamps=False, return_tensors=False):
         # The base class takes batches apart; a batch of one it leaves as it is.
         windows = [output["rows"][0] if isinstance(output["rows"], list) else output["rows"] for output in model_outputs]
-        if pool == "none":
+        if pool == "none" and join == "fade":
+            starts = [int(output["place"][0, 0]) for output in model_outputs]
+            features = crossfade([frames for (frames,) in windows], starts)
+        elif pool == "none":
             features = torch.cat([frames for (frames,) in windows], dim=1)  # [L, T, D]
         else:
             features = pool_statistics(join_statistics([FrameStatistics(*window) for window in windows]), pool)  # [L, P]
@@ -145,7 +161,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         features = features if return_tensors else features.tolist()
         if not return_timestamps:
             return features
-        config, num_samples = self.model.config, int(model_outputs[-1]["keep"][0, 2])
+        config, num_samples = self.model.config, int(model_outputs[-1]["place"][0, 3])
         times = torch.from_numpy(frame_times(num_samples, config.sampling_rate, config.samples_per_frame))
         if pool != "none":
             times = torch.tensor([[0.0, num_samples / config.sampling_rate]], dtype=times.dtype)

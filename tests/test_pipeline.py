@@ -263,6 +263,18 @@ def test_windows_keep_the_planned_frames(pipe, states, num_samples, batch_size):
     assert output.shape[1] == len(states(wave)[-1])
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_fading_windows_weighs_each_by_the_distance_to_its_ends(pipe, states, batch_size):
+    wave, stride, overlap = noise(6 * RATE), 15 * FRAME, 30  # windows begin at frames 0, 45 and 90
+    windows = plan_windows(len(wave), 3 * RATE, stride, stride, FRAME, 1025)
+    first, second, third = (states(wave[window.start : window.end])[-1] for window in windows)
+    output = pipe(wave, chunk_length_s=3.0, stride_length_s=0.6, join="fade", batch_size=batch_size, return_tensors=True)[0]
+    weight = (torch.arange(overlap)[:, None] + 0.5) / overlap
+    close(output[45:75], (1 - weight) * first[-overlap:] + weight * second[:overlap], atol=1e-4)
+    close(output[75:90], second[30:45], atol=1e-4)
+    close(output[120:], third[30:], atol=1e-4)
+
+
 @pytest.mark.parametrize("how", ["mean", "max", "mean+std"])
 def test_pooling_windows_is_pooling_all_kept_frames(pipe, how):
     wave = noise(11 * RATE + 7000)
@@ -397,6 +409,7 @@ def test_inputs_without_usable_audio_are_explained(pipe, inputs, message):
     ("arguments", "message"),
     [
         ({"pool": "median"}, "none, mean, max, mean\\+std"),
+        ({"join": "glue"}, "cut, fade"),
         ({"layers": 4}, "from 0 to 3"),
         ({"layers": [0, -5]}, "from 0 to 3"),
         ({"layers": True}, "from 0 to 3"),
