@@ -171,7 +171,9 @@ def get_tokenizer(folder: Path, lines: list[str], size: int) -> BertTokenizer:
         )
         model.train_from_iterator([*lines, *(2 * letter for letter in alphabet)], trainer)
         names = ["input_ids", "attention_mask"]
-        tokenizer = BertTokenizer(vocab=model.get_vocab(), model_max_length=MAX_TOKENS, model_input_names=names)
+        pieces = [*SPECIAL_TOKENS, *sorted(set(model.get_vocab()) - set(SPECIAL_TOKENS))]  # the trainer's order is by chance
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=MAX_TOKENS, model_input_names=names)
         tokenizer.save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
 
