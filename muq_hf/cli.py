@@ -16,6 +16,7 @@ COMMANDS = {  # name: (module, one line for the list of commands)
     "data": ("muq_hf.training.data_check", "check music before training: hours, rates, silence, duplicates"),
     "probe": ("muq_hf.evaluation.command", "ask what a model's features know: probes and retrieval on labelled music"),
     "zero-shot": ("muq_hf.evaluation.zero_shot", "tag labelled music by text alone, and score the tags"),
+    "export": ("muq_hf.onnx.command", "write a model as ONNX files, checked in ONNX Runtime"),
     "convert": ("muq_hf.hub.command", "convert published checkpoints, and prepare folders for the Hub"),
 }
 USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras

@@ -78,6 +78,13 @@ class LogMelSpectrogram(nn.Module):
         """Mel frames of a waveform of `num_samples` (an int or a tensor of them)."""
         return num_samples // self.config.hop_length
 
+    def band_power(self, extended: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Power in each mel band: [B, n_fft + (frames − 1) · hop_length] samples → [B, M, frames]."""
+        n_fft, hop = self.config.n_fft, self.config.hop_length
+        spectrum = torch.stft(extended, n_fft, hop, window=self.window, center=False, return_complex=True)
+        power = spectrum.abs().square()  # [B, F, frames]
+        return torch.matmul(power.transpose(1, 2), self.filter_bank).transpose(1, 2)
+
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """waveform: [B, S]; lengths: [B] samples or None → [B, M, S // hop_length], zero behind each item's end."""
         n_fft, hop = self.config.n_fft, self.config.hop_length
@@ -85,9 +92,7 @@ class LogMelSpectrogram(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             extended = reflect_ends(waveform.float(), lengths, n_fft // 2)
             extended = extended[:, : n_fft + (num_frames - 1) * hop]
-            spectrum = torch.stft(extended, n_fft, hop, window=self.window, center=False, return_complex=True)
-            power = spectrum.abs().square()  # [B, F, frames]
-            mel = torch.matmul(power.transpose(1, 2), self.filter_bank).transpose(1, 2)
+            mel = self.band_power(extended, num_frames)
             decibels = 10.0 * torch.log10(torch.clamp(mel, min=POWER_FLOOR))
             normalised = (decibels - self.config.mel_mean) / self.config.mel_std
         if lengths is None:
