@@ -48,7 +48,7 @@ STUDENT = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
 class Settings:
     """What must not change while a run is resumed."""
 
-    num_texts: int = 300_000
+    num_texts: int = 400_000
     steps: int = 12_000
     batch_size: int = 256
     learning_rate: float = 2e-3

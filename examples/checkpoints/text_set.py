@@ -70,7 +70,7 @@ FREE = (
     "{word} {word2} {word3} {word4} {word5}",
 )  # fmt: skip
 SPEEDS = ("slow", "very slow", "fast", "very fast", "mid-tempo", "relaxed", "quick")
-KINDS = (("caption", 0.3), ("search", 0.4), ("free", 0.3))  # shares of the training texts
+KINDS = (("caption", 0.2), ("search", 0.3), ("free", 0.5))  # shares of the training texts
 
 
 def english_words(vocabulary: list[str]) -> list[str]:

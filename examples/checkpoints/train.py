@@ -28,6 +28,7 @@ from muq_hf.training.command import train  # noqa: E402
 
 
 MUQ, MULAN = "muq-tiny", "muq-mulan-tiny"
+TRIAL = {"logging_steps": 1, "num_eval_clips": 8, "statistics_clips": 8, "per_device_train_batch_size": 4}  # with --max-steps
 SHIPPED = HERE.parents[1] / "muq_hf" / "checkpoints"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     overrides = {"seed": args.seed, "dataloader_num_workers": args.workers, "resume": True}
     settings = Settings(seed=args.seed)
     if args.max_steps is not None:
-        overrides |= {"max_steps": args.max_steps, "save_steps": args.max_steps, "logging_steps": 1}
+        overrides |= TRIAL | {"max_steps": args.max_steps, "save_steps": args.max_steps}
         settings = replace(settings, steps=args.max_steps, num_texts=2_000)
     music = {"data": str(work / "music.jsonl"), "output_dir": str(work / "muq")}
     muq = train("all", HERE / "muq_tiny.json", overrides | music)
