@@ -1,0 +1,71 @@
+"""A model whose modules are those that ONNX runtimes run, and quantise, best. The numbers stay the same."""
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ..conformer_muq import ConvolutionModule
+from ..front_end_muq import ConvBlock
+from ..modeling_muq import MuQModel
+from .spectrogram import ProductSpectrogram
+
+
+class Product(nn.Module):
+    """A linear layer whose weight is stored as ONNX's MatMul takes it, so that quantisation finds a constant."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
+        """weight: [out, in]."""
+        super().__init__()
+        self.register_buffer("weight", weight.detach().T.contiguous())
+        self.register_buffer("bias", None if bias is None else bias.detach())
+
+    def forward(self, states):
+        product = torch.matmul(states, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+class PointwiseProduct(Product):
+    """The same for a convolution of one tap: [B, C, T] → [B, C', T]."""
+
+    def forward(self, states):
+        return super().forward(states.transpose(1, 2)).transpose(1, 2)
+
+
+class FoldedConvolution(nn.Module):
+    """A convolution and the batch norm behind it as one; being no `nn.Conv2d`, it is not folded again."""
+
+    def __init__(self, conv: nn.Conv1d | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d):
+        super().__init__()
+        statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+        weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+        self.register_buffer("weight", weight.detach())
+        self.register_buffer("bias", bias.detach())
+        self.convolve = torch.conv1d if weight.ndim == 3 else torch.conv2d
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+
+    def forward(self, x):
+        return self.convolve(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+
+
+@torch.no_grad()
+def prepare(model: nn.Module) -> None:
+    """Replace modules in place; afterwards the model is for tracing only."""
+    for module in list(model.modules()):
+        if isinstance(module, MuQModel):
+            module.spectrogram = ProductSpectrogram(module.config)
+        elif isinstance(module, ConvBlock):
+            for index in (1, 2, 3):
+                _fold(module, f"conv{index}", f"norm{index}")
+        elif isinstance(module, ConvolutionModule):
+            _fold(module, "depthwise", "batch_norm")
+            module.gate_proj = PointwiseProduct(module.gate_proj.weight.squeeze(2), module.gate_proj.bias)
+            module.out_proj = PointwiseProduct(module.out_proj.weight.squeeze(2), module.out_proj.bias)
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, name, Product(child.weight, child.bias))
+    model.requires_grad_(False)
+
+
+def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
+    setattr(module, conv_name, FoldedConvolution(getattr(module, conv_name), getattr(module, norm_name)))
+    setattr(module, norm_name, nn.Identity())
