@@ -40,6 +40,8 @@ ROWS = [
     (30, 1, "float32 eager", STAGES),
     (30, 1, "bfloat16 eager", ("whole",)),
     (30, 1, "int8 eager", ("whole",)),
+    (30, 1, "float32 onnxruntime", ("whole",)),
+    (30, 1, "int8 onnxruntime", ("whole",)),
     (10, 1, "float32 eager", STAGES),
     (10, 1, "bfloat16 eager", ("whole",)),
     (10, 8, "float32 eager", ("whole",)),

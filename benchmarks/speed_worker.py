@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -54,12 +55,40 @@ class Ours:
         return self.other
 
     def _made(self, precision, mode):
+        if mode == "onnxruntime":
+            return OnnxModel(self._exported() / {"float32": "model.onnx", "int8": "model_int8.onnx"}[precision])
         if precision == "int8":  # the encoder's linear layers; the front end and the pointwise convolutions stay float32
             model = copy.deepcopy(self.base)
             model.encoder = torch.ao.quantization.quantize_dynamic(model.encoder, {torch.nn.Linear}, dtype=torch.qint8)
             return model
         model = self.base if precision == "float32" else self.load(getattr(torch, precision))
         return torch.compile(model, dynamic=True) if mode == "compiled" else model
+
+    def _exported(self):
+        """The folder of the model's ONNX files, written when first asked for."""
+        from muq_hf.onnx.export import export_onnx
+
+        folder = self.folder.with_name("onnx")
+        if not folder.exists():
+            export_onnx(self.folder, folder, ["float32", "int8"], seconds=(2,))
+        return folder
+
+
+class OnnxModel:
+    """An exported encoder on the CPU, called as a MuQModel is."""
+
+    def __init__(self, file: Path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, wave, attention_mask=None):
+        mask = torch.ones(wave.shape, dtype=torch.long) if attention_mask is None else attention_mask
+        feeds = {"input_values": wave.numpy(), "attention_mask": mask.numpy()}
+        [frames] = self.session.run(["last_hidden_state"], feeds)
+        return SimpleNamespace(last_hidden_state=torch.from_numpy(frames))
 
 
 class Published:
