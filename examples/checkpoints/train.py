@@ -10,6 +10,7 @@ the checkpoint, where it stopped. WORK then holds every run with its curves, and
 """
 
 import argparse
+import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -50,6 +51,7 @@ def main() -> None:
     mulan = train("mulan", HERE / "mulan_tiny.json", overrides | pairs | towers | templates)
     for model, name in ((muq, MUQ), (mulan, MULAN)):
         ship(model, args.output / name, work / "attribution.jsonl")
+    record(work, args.results)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--generated", type=Path, nargs="+", required=True, help="folders that generate_music.py wrote")
     parser.add_argument("--teacher", type=Path, help="folder of the sentence encoder; see distil_text.py")
     parser.add_argument("--output", type=Path, default=SHIPPED, help="where the exported folders go (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="where logs and curves go (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that read music")
     parser.add_argument("--max-steps", type=int, help="of every stage, for a trial of the whole chain")
@@ -106,6 +109,18 @@ def ship(model: Path, output: Path, credits: Path) -> None:
     export(model, output, credits)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     print(f"wrote {output}, {size:.1f} MB")
+
+
+def record(work: Path, results: Path) -> None:
+    """Metrics and curves of every run: `muq/round_1/muq/metrics.jsonl` becomes `muq-round_1-muq.jsonl`, its curves `….png`."""
+    results.mkdir(parents=True, exist_ok=True)
+    for metrics in sorted(work.rglob("metrics.jsonl")):
+        name = "-".join(metrics.parent.relative_to(work).parts)
+        shutil.copy2(metrics, results / f"{name}.jsonl")
+        curves = metrics.parent / "plots" / "curves.png"
+        if curves.exists():
+            shutil.copy2(curves, results / f"{name}.png")
+    print(f"logs and curves: {results}")
 
 
 def hours(rows) -> float:

@@ -73,3 +73,14 @@ def test_chosen_tracks_have_attribution_and_words(tmp_path):
     assert pairs[0]["tags"] == ["rock"] and pairs[1]["text"] == ["x"] and len(pairs) == 2
     assert credits[0]["source"] == "usr/a.ogg" and credits[0]["author"] == "A" and credits[0]["licence"] == "CC-BY-SA-3.0"
     assert str(tmp_path) not in json.dumps(credits)
+
+
+def test_logs_of_all_runs_are_collected_without_places(tmp_path):
+    for run in ("muq/mel_rvq", "muq/round_1/muq", "text"):
+        (tmp_path / "work" / run / "plots").mkdir(parents=True)
+        (tmp_path / "work" / run / "metrics.jsonl").write_text(run)
+        (tmp_path / "work" / run / "settings.json").write_text(str(tmp_path))
+    (tmp_path / "work" / "muq" / "mel_rvq" / "plots" / "curves.png").touch()
+    train.record(tmp_path / "work", tmp_path / "results")
+    names = {file.name for file in (tmp_path / "results").iterdir()}
+    assert names == {"muq-mel_rvq.jsonl", "muq-mel_rvq.png", "muq-round_1-muq.jsonl", "text.jsonl"}
