@@ -35,13 +35,9 @@ def small(monkeypatch):
     monkeypatch.setattr(distil_text, "NUM_HELD_OUT", 12)
 
 
-def metrics(output):
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_student_comes_nearer_to_its_teacher(teacher, tmp_path):
     results = distil_text.distil(tmp_path, teacher, SETTINGS)
-    rows = metrics(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert results["held_out"]["captions"]["cosine"] > rows[0]["held_out"]["captions"]["cosine"]
 

@@ -97,7 +97,7 @@ def test_key_is_heard(generate_music):
 
 def test_tempo_is_heard(generate_music):
     """The onsets repeat after a bar of the named tempo, and not an eighth of a beat before or after."""
-    for piece in pieces("drums alone", "rhythm section", "backing"):
+    for piece in pieces("drums alone", "rhythm section", "backing", count=5):
         samples = rendered(generate_music, piece)
         energy = np.log1p(1e3 * np.square(samples[: len(samples) // 240 * 240].reshape(-1, 240)).mean(axis=1))  # 100 a second
         onsets = np.maximum(0, np.diff(energy))
