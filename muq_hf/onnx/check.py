@@ -81,7 +81,9 @@ def _music(batch: int, num_samples: int, rate: int) -> torch.Tensor:
 
 def compare(files: list[Path], precision: str, cases: list[Case]) -> list[Row]:
     """Run the files one after the other, the outputs of each being inputs of the next, on all cases."""
-    sessions = [onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in files]
+    options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # which would keep the memory of the longest batch
+    sessions = [onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]) for file in files]
     megabytes = sum(each.stat().st_size for file in files for each in file.parent.glob(f"{file.name}*")) / 1e6
     rows = []
     for case in cases:
