@@ -1,7 +1,7 @@
 """Train a tiny MuQ-MuLan on rendered tunes, then ask for pieces that it never heard, on a soundfont that it never heard.
 
     python examples/corpus/render_scores.py SCORES            (once; see examples/corpus)
-    python examples/mulan_on_scores.py SCORES OUTPUT [--seeds 0 1 2] [--steps 600] [--pieces 2000]
+    python examples/mulan_on_scores.py SCORES OUTPUT [--seeds 0 1 2] [--steps 400] [--pieces 2000]
 
 Every tune is described by its labels: instrument, dance, mode, tempo, drums. After training, the caption of every held-out piece
 is a query for that one piece among all of them: R@10 with the 95 % interval over pieces, beside chance (10 / pieces). Zero-shot
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("scores", type=Path, help="folder that examples/corpus/render_scores.py wrote")
     parser.add_argument("output", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--pieces", type=int, default=2000, help="most tunes to train on")
     arguments = parser.parse_args()
     tunes = read_tunes(arguments.scores)
