@@ -218,11 +218,16 @@ def test_fingerprints_of_different_music_do_not_match():
 
 
 def test_track_split_keeps_copies_together_and_shares_out_every_album():
-    album = [{"id": f"a/{number}", "album": "a", "duplicate_of": None} for number in range(20)]
-    copies = [{"id": f"b/{number}", "album": "b", "duplicate_of": f"a/{number}"} for number in range(20)]
+    album = [{"id": f"a/{number}", "album": "a", "duplicate_of": None, "tempo": None} for number in range(20)]
+    copies = [track | {"id": track["id"].replace("a/", "b/"), "duplicate_of": track["id"]} for track in album]
     lists = splits.draw(album + copies)
     assert [len(lists[split]) for split in ("train", "validation", "test")] == [28, 4, 8]
     assert all(name.replace("a/", "b/") in names for names in lists.values() for name in names)
+
+
+def test_songs_of_known_tempo_are_tests():
+    songs = [{"id": f"a/{number}", "album": "a", "duplicate_of": None, "tempo": 120.0} for number in range(20)]
+    assert len(splits.draw(songs)["test"]) == 20
 
 
 def test_every_listed_track_and_album_is_in_one_split():
