@@ -36,20 +36,20 @@ class Task:
 
 
 TASKS = (
-    Task("instrument", "tasks/notes.jsonl", "family", "class", "accuracy", "instrument family of a note, unseen soundfont", 1200),
-    Task("pitch", "tasks/notes.jsonl", "pitch", "pitch", "accuracy", "MIDI note of a note, unseen soundfont", 1200),
-    Task("key", "tasks/key.jsonl", "key", "key", "weighted_score", "key of 15 s of a piece, unseen soundfont", 400),
-    Task("tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "beats per minute within 4 %", 320),
-    Task("song tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "the same of 8 recorded songs", 320, tests="tempo.jsonl"),
-    Task("beat", "tasks/tempo.jsonl", "beats", "events", "f_measure", "beats within 70 ms", 64),
-    Task("dance", "tasks/dance.jsonl", "dance", "class", "macro_f1", "dance type of a tune, by title", 400),
-    Task("chord", "tasks/chord.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 96),
+    Task("instrument", "tasks/notes.jsonl", "family", "class", "accuracy", "instrument family of a note, unseen soundfont", 1000),
+    Task("pitch", "tasks/notes.jsonl", "pitch", "pitch", "accuracy", "MIDI note of a note, unseen soundfont", 1000),
+    Task("key", "tasks/key.jsonl", "key", "key", "weighted_score", "key of 15 s of a piece, unseen soundfont", 240),
+    Task("tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "beats per minute within 4 %", 200),
+    Task("song tempo", "tasks/tempo.jsonl", "tempo", "tempo", "acc1", "the same of 8 recorded songs", 200, tests="tempo.jsonl"),
+    Task("beat", "tasks/tempo.jsonl", "beats", "events", "f_measure", "beats within 70 ms", 48),
+    Task("dance", "tasks/dance.jsonl", "dance", "class", "macro_f1", "dance type of a tune, by title", 240),
+    Task("chord", "tasks/chord.jsonl", "chords", "chord", "weighted_majmin", "root and mode of chords, by piece", 72),
     Task(
-        "album", "clips.jsonl", "album", "class", "macro_f1", "album of 10 s of a recording, by track", 600,
+        "album", "clips.jsonl", "album", "class", "macro_f1", "album of 10 s of a recording, by track", 450,
         whole_groups=True, equalised=True, real=True,
     ),
     Task(
-        "retrieval", "clips.jsonl", "track", "retrieval", "r_at_1", "another clip of the same track first among all", 600,
+        "retrieval", "clips.jsonl", "track", "retrieval", "r_at_1", "another clip of the same track first among all", 450,
         whole_groups=True, equalised=True, real=True,
     ),
 )  # fmt: skip
