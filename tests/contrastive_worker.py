@@ -1,5 +1,7 @@
 """One training step of a tiny MuQ-MuLan in one of several processes; a module of its own, so that new processes can import it."""
 
+import os
+
 import torch
 import torch.distributed as dist
 from mulan_models import music, tiny_model
@@ -16,7 +18,7 @@ def training_inputs():
 
 
 def train_step(rank, world, port_file, output):
-    """Loss and gradients of one process's share of the batch."""
+    """Loss and gradients of one process's share of the batch. Ends the process."""
     dist.init_process_group("gloo", init_method=f"file://{port_file}", rank=rank, world_size=world)
     torch.set_num_threads(1)
     share = {name: tensor.chunk(world)[rank] for name, tensor in training_inputs().items()}
@@ -25,4 +27,5 @@ def train_step(rank, world, port_file, output):
     loss.backward()
     if rank == 0:
         torch.save((loss.detach(), {name: p.grad for name, p in model.module.named_parameters()}), output)
-    dist.destroy_process_group()
+    dist.barrier()
+    os._exit(0)  # freeing gloo's group beside a DistributedDataParallel can wait for ever (torch 2.13)

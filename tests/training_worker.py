@@ -51,7 +51,7 @@ def in_ranks(world: int, port_file: str, function, *arguments) -> None:
         }
         function(*arguments)
         if dist.is_initialized():
-            dist.destroy_process_group()
+            dist.barrier()  # and no more: freeing gloo's group can wait for ever (torch 2.13)
 
     children = []
     for rank in range(world):
