@@ -14,8 +14,8 @@ from transformers.pipelines.base import ChunkPipeline
 from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, AudioError, check_samples, resample, stream_audio
 from .feature_extraction_muq import MuQFeatureExtractor, as_float32
 from .modeling_muq import MuQModel
-from .pooling_muq import FrameStatistics, check_pool, frame_statistics, join_statistics, pool_statistics
-from .windowing_muq import Window, WindowLengths, crossfade, frame_times, stream_windows
+from .pooling_muq import FrameStatistics, check_pool, crossfade, frame_statistics, join_statistics, pool_statistics
+from .windowing_muq import Window, WindowLengths, frame_times, stream_windows
 
 
 BLOCK_LENGTH = 5.0  # seconds of a file that are decoded at a time

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 
 HOPS_PER_FRAME = 4  # mel frames per encoder frame: two convolutions of stride 2
@@ -127,25 +126,6 @@ def plan_windows(
         windows.append(window)
         start += lengths.step
     return windows
-
-
-def crossfade(windows: list[torch.Tensor], starts: list[int]) -> torch.Tensor:
-    """Frames [L, T, D] of windows that overlap → one sequence, each frame the mean of all that windows have of it.
-
-    starts: each window's first frame. A window weighs the more, the farther a frame is from the ends that overlap others.
-    """
-    length = starts[-1] + windows[-1].shape[1]
-    total = windows[0].new_zeros(windows[0].shape[0], length, windows[0].shape[2], dtype=torch.float32)
-    weights = torch.zeros(length, 1, device=total.device)
-    for frames, start in zip(windows, starts, strict=True):
-        T = frames.shape[1]
-        place = torch.arange(T, device=total.device) + 0.5
-        from_start = torch.full_like(place, T) if start == 0 else place
-        to_end = torch.full_like(place, T) if start + T == length else T - place
-        weight = torch.minimum(from_start, to_end).unsqueeze(1)
-        total[:, start : start + T] += weight * frames
-        weights[start : start + T] += weight
-    return (total / weights).to(windows[0].dtype)
 
 
 def stream_windows(blocks: Iterable[np.ndarray], lengths: WindowLengths) -> Iterator[tuple[Window, np.ndarray, bool]]:

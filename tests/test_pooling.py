@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from muq_hf.pooling_muq import POOLS, frame_statistics, join_statistics, pool_frames, pool_statistics
+from muq_hf.pooling_muq import POOLS, crossfade, frame_statistics, join_statistics, pool_frames, pool_statistics
 
 
 REDUCTIONS = {
@@ -100,3 +100,16 @@ def test_masks_of_another_shape_are_refused(batch, shape):
 def test_an_item_without_frames_is_refused(batch):
     with pytest.raises(ValueError, match="no frame"):
         pool_frames(batch[0], torch.zeros(4, 11), "max")
+
+
+def test_crossfade_goes_linearly_from_one_window_to_the_next():
+    first, second = torch.zeros(1, 10, 1), torch.ones(1, 10, 1)
+    faded = crossfade([first, second], [0, 6])[0, :, 0]  # frames 6 to 9 are in both
+    np.testing.assert_allclose(faded, [0] * 6 + [0.125, 0.375, 0.625, 0.875] + [1] * 6)
+
+
+def test_crossfade_of_windows_that_agree_changes_nothing():
+    frames = torch.randn(2, 23, 3, generator=torch.Generator().manual_seed(0))
+    starts, ends = [0, 4, 8, 15], [9, 13, 17, 23]  # up to three windows at a frame
+    windows = [frames[:, start:end] for start, end in zip(starts, ends, strict=True)]
+    torch.testing.assert_close(crossfade(windows, starts), frames)

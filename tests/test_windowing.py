@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muq_hf import MuQConfig
-from muq_hf.windowing_muq import WindowLengths, crossfade, frame_times, num_frames, plan_windows, stream_windows
+from muq_hf.windowing_muq import WindowLengths, frame_times, num_frames, plan_windows, stream_windows
 
 
 CONFIG = MuQConfig.from_preset("tiny")
@@ -146,16 +145,3 @@ def test_short_signals_are_refused():
         plan_windows(1024, 9600, 0, 0, FRAME, SHORTEST)
     with pytest.raises(ValueError, match="1024 samples; at least 1025"):
         list(stream_windows([np.zeros(1024, dtype=np.float32)], WindowLengths(9600, 0, 0, FRAME, SHORTEST)))
-
-
-def test_crossfade_goes_linearly_from_one_window_to_the_next():
-    first, second = torch.zeros(1, 10, 1), torch.ones(1, 10, 1)
-    faded = crossfade([first, second], [0, 6])[0, :, 0]  # frames 6 to 9 are in both
-    np.testing.assert_allclose(faded, [0] * 6 + [0.125, 0.375, 0.625, 0.875] + [1] * 6)
-
-
-def test_crossfade_of_windows_that_agree_changes_nothing():
-    frames = torch.randn(2, 23, 3, generator=torch.Generator().manual_seed(0))
-    starts, ends = [0, 4, 8, 15], [9, 13, 17, 23]  # up to three windows at a frame
-    windows = [frames[:, start:end] for start, end in zip(starts, ends, strict=True)]
-    torch.testing.assert_close(crossfade(windows, starts), frames)
