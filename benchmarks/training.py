@@ -89,10 +89,8 @@ def table(rows: list[dict]) -> str:
     speed = next((row["audio_seconds_per_second"] for row in rows if row["stage"] == "muq"), None)
     if speed is not None and rows[0]["preset"] == "large":
         hours = UPDATES * CLIPS * CLIP_SECONDS / speed / 3600
-        lines += [
-            "",
-            f"The published stage 2 takes about {hours:,.0f} h on one such device (ESTIMATE, decoding left out), {hours / 32:,.0f} h on 32.",
-        ]
+        estimate = f"{hours:,.0f} h on one such device, {hours / 32:,.0f} h on 32"
+        lines += ["", f"ESTIMATE, decoding left out: the published stage 2 takes {estimate}."]
     return "\n".join(lines)
 
 
