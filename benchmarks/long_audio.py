@@ -21,7 +21,7 @@ from memory import SAMPLE_RATE, resident_bytes, restart_peak
 
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
-from muq_hf.pipeline_muq import MuQFeatureExtractionPipeline
+from muq_hf.pipeline_muq import JOINS, MuQFeatureExtractionPipeline
 
 
 def write_recording(files: list[str], seconds: float, path: Path) -> None:
@@ -45,27 +45,27 @@ def measure_windows(extract, recording: Path, chunk: float) -> dict:
 
 
 def measure_joins(extract, wave: np.ndarray, chunk: float) -> dict:
-    """Frames in windows against frames in one go."""
-    frame_rate = extract.model.config.frame_rate
-    windowed, whole = (
-        extract(wave, chunk_length_s=length, return_tensors=True)[0].double() for length in (chunk, None)
-    )  # [T, D]
-    cosines = torch.nn.functional.cosine_similarity(windowed, whole, dim=1)
-    steps = (windowed[1:] - windowed[:-1]).norm(dim=1)
+    """Frames in windows, cut and faded, against frames in one go."""
+    whole = extract(wave, return_tensors=True)[0].double()  # [T, D]
     stride = chunk / 6  # the pipeline's default, on both sides
     joins = np.arange(chunk - stride, len(wave) / SAMPLE_RATE - stride, chunk - 2 * stride)
-    is_join = torch.zeros(len(steps), dtype=torch.bool)
-    is_join[torch.from_numpy(np.round(joins * frame_rate).astype(int) - 1)] = True
-    return {
-        "cosine_mean": cosines.mean().item(),
-        "cosine_least": cosines.min().item(),
-        "joins": int(is_join.sum()),
-        "median_step_at_joins": steps[is_join].median().item(),
-        "largest_step_at_joins": steps[is_join].max().item(),
-        "median_step_elsewhere": steps[~is_join].median().item(),
-        "95th_percentile_elsewhere": steps[~is_join].quantile(0.95).item(),
-        "joins_above_it": (steps[is_join] > steps[~is_join].quantile(0.95)).double().mean().item(),
-    }
+    is_join = torch.zeros(len(whole) - 1, dtype=torch.bool)
+    is_join[torch.from_numpy(np.round(joins * extract.model.config.frame_rate).astype(int) - 1)] = True
+    report = {}
+    for join in JOINS:
+        frames = extract(wave, chunk_length_s=chunk, join=join, return_tensors=True)[0].double()
+        cosines = torch.nn.functional.cosine_similarity(frames, whole, dim=1)
+        steps = (frames[1:] - frames[:-1]).norm(dim=1)
+        ordinary = steps[~is_join].quantile(0.95)
+        report[join] = {
+            "cosine_mean": cosines.mean().item(),
+            "cosine_least": cosines.min().item(),
+            "joins": int(is_join.sum()),
+            "largest_step_at_joins": steps[is_join].max().item(),
+            "95th_percentile_elsewhere": ordinary.item(),
+            "joins_above_it": (steps[is_join] > ordinary).double().mean().item(),
+        }
+    return report
 
 
 def main() -> None:
