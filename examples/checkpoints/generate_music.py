@@ -21,13 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "corpus"))
 
-import recordings  # noqa: E402
 from arrange import Item, generator  # noqa: E402
 from build_corpus import check_settings, write_lines  # noqa: E402
 from captions import captions, tags  # noqa: E402
 from compose import compose  # noqa: E402
 from recordings import Encoding  # noqa: E402
-from render_scores import audio_path, duration, get_fonts, render_all  # noqa: E402
+from render_scores import add_rendering_options, audio_path, duration, get_fonts, render_all  # noqa: E402
 from synth import FONTS  # noqa: E402
 
 
@@ -64,12 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--hours", type=float, required=True, help="at least so much music")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--format", choices=tuple(recordings.FORMATS), default="vorbis")
-    parser.add_argument("--compression", type=float, help="soundfile's compression_level, 0 … 1")
-    parser.add_argument("--level-db", type=float, default=-23.0, help="RMS of every piece, dB re full scale")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--downloads", type=Path, help="folder for the soundfonts' .deb files (default: OUT/downloads)")
+    add_rendering_options(parser)
     return parser.parse_args()
 
 

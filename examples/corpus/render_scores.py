@@ -67,13 +67,17 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
+    add_rendering_options(parser)
+    return parser.parse_args()
+
+
+def add_rendering_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=tuple(recordings.FORMATS), default="vorbis")
     parser.add_argument("--compression", type=float, help="soundfile's compression_level, 0 … 1")
     parser.add_argument("--level-db", type=float, default=-23.0, help="RMS of every item, dB re full scale")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--downloads", type=Path, help="folder for the soundfonts' .deb files (default: OUT/downloads)")
-    return parser.parse_args()
 
 
 def get_fonts(folder: Path, downloads: Path, names: Iterable[str] = FONTS) -> None:
