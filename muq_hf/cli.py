@@ -7,6 +7,8 @@ import argparse
 import importlib
 import sys
 
+from .allocator import reuse_memory
+
 
 COMMANDS = {  # name: (module, one line for the list of commands)
     "embed": ("muq_hf.inference.command", "embed music files: one Parquet table of vectors, or frames per file"),
@@ -44,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command → exit code: 0 done, 1 done with failures, 2 wrong use, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     chosen = argv[0] if argv else None
+    reuse_memory()
     try:
         arguments = build_parser(chosen).parse_args(argv)
         return arguments.run(arguments)

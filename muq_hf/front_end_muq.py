@@ -11,6 +11,8 @@ from .winograd_muq import WinogradConvolution
 
 MAX_FRAMES_AT_ONCE = 64  # encoder frames, 2.6 s: what is alive at one time fits the heap, which then keeps its pages
 MIN_WINOGRAD_FRAMES = 25  # encoder frames, 1 s: for less, transforming the weights costs more than it saves
+MAX_NARROW_CHANNELS = 32  # up to which a convolution of the whole batch is quicker than one by columns (2 cores, AVX2)
+MAX_WHOLE_VALUES = 2**25  # in a map of the whole batch, 128 MiB
 
 
 def halve(length):
@@ -121,20 +123,24 @@ class ConvFrontEnd(nn.Module):
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """mel: [B, M, T]; lengths: [B] mel frames, or None → [B, T', D]."""
         if is_plain_cpu_inference(self, mel) and all(block.can_fold() for block in self.blocks):
-            return self._forward_by_columns(mel, lengths)
+            if emulates(mel.dtype):
+                return in_float32(self)(mel.float(), lengths)
+            if not self._is_small(mel):
+                return self._forward_by_columns(mel, lengths)
         x = mel.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             lengths = halve(lengths)
             x = block(x, lengths)
         return self.projection(x.permute(0, 3, 1, 2).flatten(2))  # channel-major, then mel band
 
-    def _forward_by_columns(self, mel, lengths):
-        """The same with bounded memory and no work on padding: item by item, some seconds at a time, exact at the joins.
+    def _is_small(self, mel: torch.Tensor) -> bool:
+        """Whether few channels and short music make the whole batch at once the quicker way."""
+        B, M, T = mel.shape
+        C = self.projection.in_features * 4 // M
+        return C <= MAX_NARROW_CHANNELS and B * C * M * T // 4 <= MAX_WHOLE_VALUES
 
-        Half precision that the CPU lacks is computed, and returned, in float32.
-        """
-        if emulates(mel.dtype):
-            return in_float32(self)._forward_by_columns(mel.float(), lengths)
+    def _forward_by_columns(self, mel, lengths):
+        """The same with bounded memory and no work on padding: item by item, some seconds at a time, exact at the joins."""
         B, _, T = mel.shape
         lengths = [T] * B if lengths is None else lengths.tolist()
         num_frames = [self.num_frames(length) for length in lengths]

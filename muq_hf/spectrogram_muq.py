@@ -82,7 +82,7 @@ class LogMelSpectrogram(nn.Module):
         """Power in each mel band: [B, n_fft + (frames − 1) · hop_length] samples → [B, M, frames]."""
         n_fft, hop = self.config.n_fft, self.config.hop_length
         spectrum = torch.stft(extended, n_fft, hop, window=self.window, center=False, return_complex=True)
-        power = spectrum.abs().square()  # [B, F, frames]
+        power = spectrum.real.square() + spectrum.imag.square()  # [B, F, frames]; abs() is ten times slower
         return torch.matmul(power.transpose(1, 2), self.filter_bank).transpose(1, 2)
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:

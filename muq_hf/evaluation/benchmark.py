@@ -47,7 +47,7 @@ class Settings:
     probes: tuple[str, ...] = PROBES
     check: bool = False  # also fit on shuffled labels
     progress: bool = True
-    workers: int = 2
+    workers: int = 2  # threads that decode, processes that fit
 
 
 def evaluate(
@@ -117,7 +117,7 @@ def _ask(features, target, question: Question, settings: Settings, shuffle: bool
         return run_retrieval(features, question.label, question.primary, shuffle)
     # Shuffled labels need one kind of probe; with two the check would only take longer.
     probes = settings.probes[:1] if shuffle else settings.probes
-    return run_probes(features, target, question.primary, settings.seeds, probes, question.redraw, shuffle)
+    return run_probes(features, target, question.primary, settings.seeds, probes, question.redraw, shuffle, jobs=settings.workers)
 
 
 def _template_keys(encoder: Chroma, features, label: str) -> dict[str, float]:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, help="folder for features (default: OUTPUT/features)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--trust-remote-code", action="store_true", help="run model code from the Hub (MERT needs it)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode audio")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode audio, processes that fit")
 
 
 def run(arguments: argparse.Namespace) -> int:

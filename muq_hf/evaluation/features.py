@@ -2,13 +2,16 @@
 
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soxr
+import torch
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
@@ -132,9 +135,9 @@ def extract(
     pending = list(dict(pending).items())  # a clip that is listed twice is encoded once
     bar = tqdm(total=len(pending), desc=encoder.name, unit="clip", disable=not progress or not pending, file=sys.stderr)
     with bar:
-        for batch in _decoded(pending, encoder, equalised, workers, failures):
-            _encode(encoder, batch, store, per_frame)
-            bar.update(len(batch))
+        for keys_of_batch, rows in _encoded(encoder, _decoded(pending, encoder, equalised, workers, failures), per_frame):
+            store.add(keys_of_batch, rows)
+            bar.update(len(rows))
     if len(failures) > MAX_FAILED_SHARE * len(clips):
         raise ValueError(f"{len(failures)} of {len(clips)} clips cannot be read, the first: {failures[0]}")
     kept = [(key, clip) for key, clip in zip(keys, found, strict=True) if key in store]
@@ -169,8 +172,7 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
         wave = wave[: len(wave) - len(wave) % (encoder.sampling_rate // FRAME_RATE) or None]
         return key, equalise(wave, encoder.sampling_rate) if equalised else wave, None
 
-    device = getattr(getattr(encoder, "model", None), "device", None)
-    batch_seconds = CPU_BATCH_SECONDS if device is None or device.type == "cpu" else GPU_BATCH_SECONDS
+    batch_seconds = CPU_BATCH_SECONDS if _is_on_cpu(encoder) else GPU_BATCH_SECONDS
     by_length: dict[int, list] = {}
     ahead = 0.0  # seconds
     with ThreadPoolExecutor(workers) as pool:
@@ -197,8 +199,44 @@ def equalise(wave: np.ndarray, sampling_rate: int) -> np.ndarray:
     return wave * np.float32(RMS_LEVEL / rms) if rms > 0 else wave
 
 
-def _encode(encoder: Encoder, batch: list, store: FeatureStore, per_frame: bool) -> None:
-    waves = np.stack([wave for _, wave in batch])  # [B, S]
+def _encoded(encoder: Encoder, batches: Iterator[list], per_frame: bool) -> Iterator[tuple[list[str], list]]:
+    """Keys and features of one batch after the other.
+
+    On a CPU a batch goes to each core, which is quicker than one batch on all of them: most of its steps are too small to share.
+    """
+    threads = torch.get_num_threads() if _is_on_cpu(encoder) else 1
+    running: deque = deque()
+    with _threads_each(torch.get_num_threads() // threads), ThreadPoolExecutor(threads) as pool:
+        for batch in batches:
+            running.append((batch, pool.submit(_encode, encoder, np.stack([wave for _, wave in batch]), per_frame)))
+            if len(running) > threads:
+                yield _finished(*running.popleft())
+        while running:
+            yield _finished(*running.popleft())
+
+
+def _finished(batch: list, future: Future) -> tuple[list[str], list]:
+    return [key for key, _ in batch], future.result()
+
+
+def _is_on_cpu(encoder: Encoder) -> bool:
+    device = getattr(getattr(encoder, "model", None), "device", None)
+    return device is None or device.type == "cpu"
+
+
+@contextmanager
+def _threads_each(number: int):
+    """`number` threads for every sum in a thread that starts now."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _encode(encoder: Encoder, waves: np.ndarray, per_frame: bool) -> list[list[np.ndarray]]:
+    """waves [B, S] → for each clip, for each layer [n, D]; n is 1, or the number of frames."""
     pieces = _pieces(waves, encoder)
     if per_frame:
         parts = [encoder.frames(piece) for piece in pieces]
@@ -207,7 +245,7 @@ def _encode(encoder: Encoder, batch: list, store: FeatureStore, per_frame: bool)
         weights = [piece.shape[1] / waves.shape[1] for piece in pieces]
         parts = [[weight * layer for layer in encoder.pooled(piece)] for weight, piece in zip(weights, pieces, strict=True)]
         layers = [sum(layer)[:, None] for layer in zip(*parts, strict=True)]  # L × [B, 1, D]
-    store.add([key for key, _ in batch], [[layer[i] for layer in layers] for i in range(len(batch))])
+    return [[layer[i] for layer in layers] for i in range(len(waves))]
 
 
 def _pieces(waves: np.ndarray, encoder: Encoder) -> list[np.ndarray]:

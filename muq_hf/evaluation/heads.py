@@ -25,7 +25,7 @@ LEARNING_RATE = 1e-3
 BATCH_ROWS = 64
 MIN_STEPS = 25  # between two looks at the validation score, at least an epoch
 MAX_LOOKS = 80
-PATIENCE = 8  # looks without a better score
+PATIENCE = 6  # looks without a better score
 HIDDEN_UNITS = 512
 DROPOUT = 0.25
 MIN_DEVIATION = 1e-6
@@ -91,7 +91,7 @@ def _logistic_path(x, y, num_outputs):
     classes = np.unique(y)
     coefficients = None
     for inverse_penalty in INVERSE_PENALTIES:
-        model = LogisticRegression(C=inverse_penalty, max_iter=LINEAR_ITERATIONS, warm_start=True)
+        model = LogisticRegression(C=inverse_penalty, max_iter=LINEAR_ITERATIONS, tol=1e-3, warm_start=True)
         if coefficients is not None:
             model.coef_, model.intercept_ = (array.copy() for array in coefficients)
         with warnings.catch_warnings():

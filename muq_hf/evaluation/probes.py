@@ -6,6 +6,7 @@ arXiv 2306.10548, section 3.3: nothing of the model is trained, test music is ne
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import joblib
 import numpy as np
 
 from .features import Features
@@ -15,7 +16,7 @@ from .targets import IGNORED, EventsTarget
 
 
 PROBES = ("linear", "mlp")
-MAX_FITTED_ROWS = 10_000  # frames that a head is fitted on; more change little and take long
+MAX_FITTED_ROWS = 6_000  # frames that a head is fitted on; more change little and take long
 
 Scores = dict[str, float]
 
@@ -50,30 +51,42 @@ def run_probes(
     probes: Sequence[str] = PROBES,
     redraw: bool = False,
     shuffle: bool = False,
+    jobs: int = 1,
 ) -> ProbeResult:
     """Fit and score every probe once per seed.
 
     redraw: other groups are the validation for every seed but the first, so that the deviation holds the choice of music too;
     else only the heads' randomness differs. shuffle: permute the fitted labels, after which scores must be chance.
+    jobs: processes that fit side by side, one thread each.
     """
+    units = [(seed, probe) for seed in range(seeds) for probe in probes]
+    fitted = joblib.Parallel(n_jobs=jobs)(
+        joblib.delayed(_fit)(_Split(features, target, primary, seed, redraw and seed > 0, shuffle), probe)
+        for seed, probe in units
+    )
     result = ProbeResult()
     weights = []
-    for seed in range(seeds):
-        data = _Split(features, target, primary, seed, redraw and seed > 0, shuffle)
-        if "linear" in probes:
-            by_layer = {name: data.linear(layer) for layer, name in enumerate(features.layer_names)}
-            for name, (_, test) in by_layer.items():
-                result.layers.setdefault(name, []).append(test)
-            chosen = max(by_layer, key=lambda name: by_layer[name][0][primary])
-            result.chosen_layers.append(chosen)
-            result.linear.append(by_layer[chosen][1])
-        if "mlp" in probes:
-            test, layer_weights = data.mlp()
+    for (_, probe), scores in zip(units, fitted, strict=True):
+        if probe == "mlp":
+            test, layer_weights = scores
             result.mlp.append(test)
             weights.append(layer_weights)
+            continue
+        for name, (_, test) in scores.items():
+            result.layers.setdefault(name, []).append(test)
+        chosen = max(scores, key=lambda name: scores[name][0][primary])
+        result.chosen_layers.append(chosen)
+        result.linear.append(scores[chosen][1])
     if weights:
         result.layer_weights.extend(np.mean(weights, axis=0).tolist())
     return result
+
+
+def _fit(split: "_Split", probe: str):
+    """→ of "mlp": scores on the test split and weights of the layers; of "linear": layer name → scores on validation and test."""
+    if probe == "mlp":
+        return split.mlp()
+    return {name: split.linear(layer) for layer, name in enumerate(split.features.layer_names)}
 
 
 def majority_scores(features: Features, target) -> Scores:

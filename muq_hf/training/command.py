@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ..allocator import reuse_memory
 from .arguments import build_settings, command_line_overrides, flat_settings, read_config
 from .iterate import LatentRVQStage, RefinedMuQStage
 from .mel_rvq import MelRVQStage
@@ -67,6 +68,7 @@ def train(stage: str, config: str | Path | dict, overrides: dict | None = None) 
     config: the path of a configuration or the dictionary itself; overrides: flat settings that go before it, among them
     `output_dir` and `resume`. Raises ValueError for settings, music or checkpoints that cannot be used.
     """
+    reuse_memory()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("muq_hf").setLevel(logging.INFO)
     overrides = dict(overrides or {})
