@@ -1,5 +1,6 @@
 """What a probe learns: labels of clips → rows of targets, and a probe's outputs → scores."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -177,9 +178,11 @@ class EventsTarget:
         """The best threshold of `THRESHOLDS`, or the one that was `chosen`."""
         odds = np.split(outputs[:, 0], np.cumsum(counts)[:-1])
         references = [self.times(clip) for clip in clips]
+        thresholds = THRESHOLDS if chosen is None else [chosen["threshold"]]
+        events = [pick_events(1 / (1 + np.exp(-clip_odds)), thresholds[0]) for clip_odds in odds]
         tried = []
-        for threshold in THRESHOLDS if chosen is None else [chosen["threshold"]]:
-            found = [pick_events(1 / (1 + np.exp(-clip_odds)), threshold) for clip_odds in odds]
+        for threshold in thresholds:
+            found = [times[strengths >= threshold] for times, strengths in events]
             tried.append({**metrics.event_scores(references, found), "threshold": float(threshold)})
         return max(tried, key=lambda scores: scores["f_measure"])
 
@@ -191,15 +194,22 @@ class EventsTarget:
         return metrics.event_scores([self.times(clip) for clip in tested], beats)
 
 
-def pick_events(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Probabilities per frame [T] → times (s) of the maxima above `threshold`, the stronger of two that are too close."""
+def pick_events(probability: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities per frame [T] → times (s) of the maxima above `threshold`, the stronger of two that are too close; strengths.
+
+    What a higher threshold would give are those of them that are strong enough, since only stronger ones push others out.
+    """
     padded = np.concatenate([[-1.0], probability, [-1.0]])
     peaks = np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] > padded[2:]) & (probability >= threshold))
-    kept: list[int] = []
-    for peak in sorted(peaks, key=lambda frame: -probability[frame]):
-        if all(abs(peak - other) >= MIN_EVENT_GAP * FRAME_RATE for other in kept):
-            kept.append(int(peak))
-    return (np.array(sorted(kept)) + 0.5) / FRAME_RATE
+    is_free = np.ones(len(probability), dtype=bool)
+    reach = math.ceil(MIN_EVENT_GAP * FRAME_RATE) - 1  # frames on either side that an event keeps free
+    kept = []
+    for peak in peaks[np.argsort(-probability[peaks], kind="stable")]:
+        if is_free[peak]:
+            kept.append(peak)
+            is_free[max(0, peak - reach) : peak + reach + 1] = False
+    kept = np.sort(np.array(kept, dtype=int))
+    return (kept + 0.5) / FRAME_RATE, probability[kept]
 
 
 def _frame_segments(names: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -85,4 +85,10 @@ def test_pitch_class_forgives_octaves():
 def test_events_are_the_maxima_and_the_stronger_of_close_ones():
     probability = np.zeros(50)
     probability[[10, 12, 30]] = [0.5, 0.9, 0.6]
-    assert pick_events(probability, 0.3).tolist() == pytest.approx([12.5 / 25, 30.5 / 25])
+    assert pick_events(probability, 0.3)[0].tolist() == pytest.approx([12.5 / 25, 30.5 / 25])
+
+
+def test_strong_events_are_those_that_a_higher_threshold_picks():
+    probability = np.random.default_rng(0).random(500)
+    times, strengths = pick_events(probability, 0.1)
+    assert times[strengths >= 0.7].tolist() == pick_events(probability, 0.7)[0].tolist()
