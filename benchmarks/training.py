@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from muq_hf import MelRVQConfig, MelRVQModel, MuQConfig, MuQForPreTraining
+from muq_hf.allocator import reuse_memory
 from muq_hf.training.teacher import Teacher
 
 
@@ -29,6 +30,7 @@ MODES = ("bf16", "checkpointing", "compile")
 
 
 def measure(stage: str, arguments) -> dict:
+    reuse_memory()  # as `muq-hf train` does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     config = MuQConfig.from_preset(arguments.preset)

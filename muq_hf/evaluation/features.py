@@ -5,7 +5,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 from ..audio import AudioError, load_audio
 from .encoders import FRAME_RATE, Encoder
 from .manifests import Clip
+from .threads import torch_threads
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
@@ -206,7 +206,7 @@ def _encoded(encoder: Encoder, batches: Iterator[list], per_frame: bool) -> Iter
     """
     threads = torch.get_num_threads() if _is_on_cpu(encoder) else 1
     running: deque = deque()
-    with _threads_each(torch.get_num_threads() // threads), ThreadPoolExecutor(threads) as pool:
+    with torch_threads(torch.get_num_threads() // threads), ThreadPoolExecutor(threads) as pool:
         for batch in batches:
             running.append((batch, pool.submit(_encode, encoder, np.stack([wave for _, wave in batch]), per_frame)))
             if len(running) > threads:
@@ -222,17 +222,6 @@ def _finished(batch: list, future: Future) -> tuple[list[str], list]:
 def _is_on_cpu(encoder: Encoder) -> bool:
     device = getattr(getattr(encoder, "model", None), "device", None)
     return device is None or device.type == "cpu"
-
-
-@contextmanager
-def _threads_each(number: int):
-    """`number` threads for every sum in a thread that starts now."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _encode(encoder: Encoder, waves: np.ndarray, per_frame: bool) -> list[list[np.ndarray]]:

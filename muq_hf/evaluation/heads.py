@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from .targets import IGNORED
+from .threads import torch_threads
 
 
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, on standardised features
@@ -41,13 +42,8 @@ def _threads_for(rows: np.ndarray):
     if rows.size > ONE_THREAD_VALUES:
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(1), threadpool_limits(1):
+        yield
 
 
 class Scaler:

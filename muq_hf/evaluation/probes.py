@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from .features import Features
-from .heads import fit_head, fit_linear
+from .heads import Predict, fit_head, fit_linear
 from .manifests import redraw_validation
 from .targets import IGNORED, EventsTarget
 
@@ -128,24 +128,27 @@ class _Split:
     def linear(self, layer: int) -> tuple[Scores, Scores]:
         """→ scores on the validation and on the test split."""
         x = self.features.layer(layer)
-        target = self.target
-        x_valid = x[self._row_splits == "valid"]
-        predict = fit_linear(x[self._fitted], self._y, x_valid, target.loss, target.num_outputs, self._judge, self.seed)
-        return self._score(predict, x)
+        return self._fit_and_score(fit_linear, lambda chosen: x[chosen])[:2]
 
     def mlp(self) -> tuple[Scores, np.ndarray]:
         """→ scores on the test split, learned weights of the layers [L]."""
-        x = self._stacked()
-        target = self.target
-        x_valid = x[self._row_splits == "valid"]
-        predict = fit_head(x[self._fitted], self._y, x_valid, target.loss, target.num_outputs, self._judge, self.seed)
-        return self._score(predict, x)[1], predict.layer_weights
+        _, test, predict = self._fit_and_score(fit_head, self._stacked)
+        return test, predict.layer_weights
 
-    def _stacked(self) -> np.ndarray:
-        """[R, L, D]; narrower layers are filled up with zeros."""
-        layers = [self.features.layer(layer) for layer in range(len(self.features.layer_names))]
+    def _stacked(self, chosen: np.ndarray) -> np.ndarray:
+        """[R, L, D] of the chosen rows; narrower layers are filled up with zeros."""
+        layers = [self.features.layer(layer)[chosen] for layer in range(len(self.features.layer_names))]
         widest = max(layer.shape[1] for layer in layers)
         return np.stack([np.pad(layer, ((0, 0), (0, widest - layer.shape[1]))) for layer in layers], axis=1)
+
+    def _fit_and_score(self, fit, rows_of) -> tuple[Scores, Scores, Predict]:
+        """rows_of: indices or mask of rows → their features. → scores on validation and test, and what was fitted."""
+        target, splits = self.target, self._row_splits
+        x_valid = rows_of(splits == "valid")
+        predict = fit(rows_of(self._fitted), self._y, x_valid, target.loss, target.num_outputs, self._judge, self.seed)
+        valid = target.score(*self._clips("valid"), predict(x_valid))
+        test = target.score(*self._clips("test"), predict(rows_of(splits == "test")), chosen=valid)
+        return valid, test, predict
 
     def _clips(self, split: str):
         chosen = self._splits == split
@@ -153,8 +156,3 @@ class _Split:
 
     def _judge(self, outputs: np.ndarray) -> float:
         return self.target.score(*self._clips("valid"), outputs)[self.primary]
-
-    def _score(self, predict, x: np.ndarray) -> tuple[Scores, Scores]:
-        valid = self.target.score(*self._clips("valid"), predict(x[self._row_splits == "valid"]))
-        test = self.target.score(*self._clips("test"), predict(x[self._row_splits == "test"]), chosen=valid)
-        return valid, test
