@@ -96,7 +96,7 @@ def majority_scores(features: Features, target) -> Scores:
     fitted = [clip for clip in features.clips if clip.split == "train"]
     tested = [clip for clip in features.clips if clip.split == "test"]
     if isinstance(target, EventsTarget):
-        return target.metronome(fitted, tested, counts[split == "test"])
+        return target.metronome(fitted, counts[split == "train"], tested, counts[split == "test"])
     constant = target.constant(fitted, counts[split == "train"])
     outputs = np.tile(constant, (int(counts[split == "test"].sum()), 1))
     return target.score(tested, counts[split == "test"], outputs)

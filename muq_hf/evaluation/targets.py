@@ -186,12 +186,20 @@ class EventsTarget:
             tried.append({**metrics.event_scores(references, found), "threshold": float(threshold)})
         return max(tried, key=lambda scores: scores["f_measure"])
 
-    def metronome(self, fitted: Sequence[Clip], tested: Sequence[Clip], counts: np.ndarray) -> dict[str, float]:
-        """Score of events at the fitted clips' median distance, from the start of each clip on: what knowing nothing gives."""
+    def metronome(self, fitted: Sequence[Clip], fitted_counts, tested: Sequence[Clip], counts) -> dict[str, float]:
+        """Score of regular events from the start of each clip on: what knowing nothing gives.
+
+        Their distance is the fitted clips' median one or a part of it, whichever scores best on the fitted clips.
+        """
         gaps = np.concatenate([np.diff(self.times(clip)) for clip in fitted])
         gap = float(np.median(gaps)) if len(gaps) else 0.5
-        beats = [np.arange(0, count / FRAME_RATE, gap) for count in counts]
-        return metrics.event_scores([self.times(clip) for clip in tested], beats)
+        parts = [gap / part for part in range(1, max(1, int(gap / MIN_EVENT_GAP)) + 1)]
+        best = max(parts, key=lambda part: self._regular(part, fitted, fitted_counts)["f_measure"])
+        return self._regular(best, tested, counts)
+
+    def _regular(self, gap: float, clips: Sequence[Clip], counts: np.ndarray) -> dict[str, float]:
+        events = [np.arange(0, count / FRAME_RATE, gap) for count in counts]
+        return metrics.event_scores([self.times(clip) for clip in clips], events)
 
 
 def pick_events(probability: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,15 @@
 """Probes find what is there, and nothing where nothing is."""
 
+from pathlib import Path
+
+import mir_eval
 import numpy as np
 import pytest
 
+from muq_hf.evaluation.manifests import Clip
 from muq_hf.evaluation.probes import majority_scores, run_probes, summary
 from muq_hf.evaluation.retrieval import chance_retrieval, run_retrieval
-from muq_hf.evaluation.targets import TARGETS
+from muq_hf.evaluation.targets import TARGETS, EventsTarget
 
 
 @pytest.mark.parametrize("probe", ["linear", "mlp"])
@@ -34,6 +38,18 @@ def test_probe_hears_clicks_better_than_a_metronome(click_frames, probe):
     heard = (result.linear or result.mlp)[0]["f_measure"]
     assert heard > 0.9
     assert heard > majority_scores(click_frames, target)["f_measure"] + 0.2
+
+
+def test_what_knowing_nothing_gives_of_beats_is_the_best_regular_grid():
+    """Beats every 0.61 s that start anywhere: a grid of half that distance meets more of them than one of the same distance."""
+    starts = [0.11, 0.23, 0.31, 0.47]
+    beats = [np.arange(start, 20, 0.61) for start in starts]
+    clips = [Clip(Path("x"), labels={"beats": list(times)}) for times in beats]
+    counts = np.full(4, 500)
+    score = EventsTarget(clips, "beats").metronome(clips, counts, clips, counts)["f_measure"]
+    grids = [np.mean([mir_eval.beat.f_measure(times, np.arange(0, 20, 0.61 / part)) for times in beats]) for part in (1, 2, 3)]
+    assert score == pytest.approx(max(grids))
+    assert max(grids) > grids[0]
 
 
 def test_probe_names_chords_frame_by_frame(click_frames):
