@@ -13,9 +13,9 @@ from .encoders import Encoder
 from .features import extract
 from .manifests import Clip
 from .metrics import key_scores
-from .probes import PROBES, ProbeResult, majority_scores, run_probes, summary
+from .probes import PROBES, ProbeResult, guessing_scores, majority_scores, run_probes, summary
 from .retrieval import chance_retrieval, run_retrieval
-from .targets import PER_FRAME, PRIMARY, TARGETS
+from .targets import PER_FRAME, PRIMARY, TARGETS, ClassTarget
 
 
 MAJORITY = "majority"
@@ -130,7 +130,10 @@ def _check(features, target, question: Question, settings: Settings, chance: dic
     result = _ask(features, target, question, settings, shuffle=True)
     scores = summary(result.linear or result.mlp)
     primary = scores[question.primary]
-    passed = guards.near_chance(primary["mean"], primary["std"], chance[question.primary])
+    nothing = chance[question.primary]
+    if isinstance(target, ClassTarget):
+        nothing = max(nothing, guessing_scores(features, target)[question.primary])
+    passed = guards.near_chance(primary["mean"], primary["std"], nothing)
     return {"shuffled": {"scores": scores, "near_chance": passed}}
 
 

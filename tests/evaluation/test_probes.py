@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from muq_hf.evaluation.manifests import Clip
-from muq_hf.evaluation.probes import majority_scores, run_probes, summary
+from muq_hf.evaluation.probes import guessing_scores, majority_scores, run_probes, summary
 from muq_hf.evaluation.retrieval import chance_retrieval, run_retrieval
 from muq_hf.evaluation.targets import TARGETS, EventsTarget
 
@@ -68,6 +68,13 @@ def test_redrawn_validation_gives_every_seed_its_own_split(tone_features):
 def test_majority_is_the_share_of_the_most_frequent_class(tone_features):
     target = TARGETS["class"](tone_features.clips, "class")
     assert majority_scores(tone_features, target)["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_guessing_gives_the_share_of_a_class_where_the_majority_gives_one_class_only(tone_features):
+    """Three classes of one size: macro-F1 of guessing is 1/3, of always the same answer (1/2 + 0 + 0) / 3."""
+    target = TARGETS["class"](tone_features.clips, "class")
+    assert guessing_scores(tone_features, target)["macro_f1"] == pytest.approx(1 / 3, abs=0.05)
+    assert majority_scores(tone_features, target)["macro_f1"] == pytest.approx(1 / 6)
 
 
 def test_probes_leave_the_global_generator_alone(tone_features):
