@@ -37,10 +37,23 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.3f} ± {spread:.3f}"
 
 
+def half_interval(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean (Student's t); nan for a single value."""
+    if len(values) < 2:
+        return float("nan")
+    return float(stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
+
+
 def paired_difference(values: list[float], reference: list[float]) -> tuple[float, float]:
     """→ mean difference from the reference over seeds, and half of its 95 % interval (Student's t)."""
     differences = [a - b for a, b in zip(values, reference, strict=True)]
-    if len(differences) < 2:
-        return statistics.mean(differences), float("nan")
-    half = stats.t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / len(differences) ** 0.5
-    return statistics.mean(differences), float(half)
+    return statistics.mean(differences), half_interval(differences)
+
+
+def variance_ratio(values: list[float], reference: list[float]) -> tuple[float, float, float]:
+    """→ variance over seeds divided by the reference's, and the ends of its 95 % interval (F distribution, normal values)."""
+    if min(len(values), len(reference)) < 2 or statistics.variance(reference) == 0:
+        return (float("nan"),) * 3
+    ratio = statistics.variance(values) / statistics.variance(reference)
+    freedom = (len(values) - 1, len(reference) - 1)
+    return ratio, float(ratio / stats.f.ppf(0.975, *freedom)), float(ratio / stats.f.ppf(0.025, *freedom))

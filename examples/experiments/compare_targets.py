@@ -1,101 +1,83 @@
 """Do trained tokens teach more than random ones, and vary less from seed to seed?
 
-    python examples/experiments/compare_targets.py MUSIC --rvq RUN/mel_rvq/final --output FOLDER
+    python examples/experiments/compare_targets.py MUSIC --rvq 'FOLDER/seed_{seed}/run/final' --notes RENDERED --output FOLDER
 
 trains a tiny MuQ from scratch on the tokens of a Mel-RVQ and on those of a random projection (one codebook of the same size),
-with several seeds each. The two losses do not compare, since their vocabularies differ. Compared are the evaluation loss divided
-by the entropy of the targets (1 = guessing by frequency) and probes of pitch and timbre on the frozen models.
+with several seeds each. `{seed}` gives every seed a Mel-RVQ of its own (reconstruction.py trains them), as it draws a random
+projection of its own; without it the trained tokens are the same for all seeds. The two losses do not compare, since their
+vocabularies differ: compared are the evaluation loss divided by the entropy of the targets, and probes of the frozen models.
 """
 
 import argparse
-import json
-import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
-from note_probes import probe
+from arms import run_arms, values_of, variance_ratio
+from reports import rows_to_markdown, save, table
+from task_probes import probe_tasks
+from training_arms import CONFIG as CONFIG
+from training_arms import add_notes, add_training, curve, experiment_parser, masked_prediction, parse, train_muq
 
-from muq_hf.training.command import train
+from muq_hf.configuration_muq import MelRVQConfig
 from muq_hf.training.plots import new_figure, save_figure
 
 
-CONFIG = {
-    "clip_seconds": 5.0,
-    "channel": "mix",
-    "eval_share": 0.1,
-    "num_eval_clips": 32,
-    "logging_steps": 10,
-    "disable_tqdm": True,
-    "hash_files": False,
-    "muq": {"learning_rate": 0.002, "per_device_train_batch_size": 4},
-}
-MEASURES = ("normalised_loss", "pitch", "timbre")
+TRAINED, RANDOM = {"targets": "trained"}, {"targets": "random"}
+TASKS = ("pitch", "instrument")
+MEASURES = ("loss / entropy", *(f"{task}, {where}" for task in TASKS for where in ("best layer", "last layer")))
 
 
-def run(targets: str, seed: int, arguments, **model) -> dict:
-    """Train one model → its curve and what it can do."""
-    name = "random" if targets == "random_projection" else "trained"
-    output = Path(arguments.output) / f"{name}_{seed}"
-    steps = arguments.steps
-    overrides = {
-        "data": arguments.music,
-        "output_dir": str(output),
-        "targets": targets,
-        "seed": seed,
-        "data_seed": seed,
-        "max_steps": steps,
-        "warmup_steps": steps // 8,
-        "save_steps": max(1, steps // 4),
-        "model": {"preset": "tiny", **model},
-        "resume": output.exists(),
-    }
-    final = train("muq", CONFIG, overrides)
-    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    curve = [(row["step"], row["eval_normalised_loss"]) for row in rows if "eval_normalised_loss" in row]
-    return {"targets": name, "seed": seed, "normalised_loss": curve[-1][1], "curve": curve, **probe(final)}
+def run(folder: Path, seed: int, targets: str, settings: argparse.Namespace) -> dict:
+    """Train one model → its curve and what it hears."""
+    rvq = settings.rvq.replace("{seed}", str(seed))
+    if targets == "trained":
+        final = train_muq(folder, seed, settings.music, settings.steps, rvq)
+    else:
+        size = MelRVQConfig.from_pretrained(rvq).codebook_size
+        final = train_muq(folder, seed, settings.music, settings.steps, "random_projection", codebook_size=size)
+    heard = probe_tasks(final, TASKS, [settings.notes], folder / "features")
+    return {**masked_prediction(folder), **heard, "curve": curve(folder, "eval_normalised_loss")}
 
 
-def table(results: list[dict]) -> str:
-    lines = ["| targets | seeds | normalised loss | pitch accuracy | timbre accuracy |", "|---|---|---|---|---|"]
-    for name in ("trained", "random"):
-        rows = [result for result in results if result["targets"] == name]
-        cells = []
-        for measure in MEASURES:
-            values = [row[measure] for row in rows]
-            spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-            cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
-        lines.append(f"| {name} | {len(rows)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def variances(results: list[dict]) -> str:
+    """Variance over seeds of the random targets, relative to the trained ones'."""
+    rows = []
+    for measure in MEASURES:
+        ratio, low, high = variance_ratio(*(values_of(results, arm, measure) for arm in (RANDOM, TRAINED)))
+        rows.append([measure, f"{ratio:.2f}", f"{low:.2f} to {high:.2f}"])
+    return rows_to_markdown(["measure", "variance, random / trained", "95 % interval (F)"], rows)
 
 
 def plot(results: list[dict], path: Path) -> None:
-    figure = new_figure(6, 3.5)
-    axes = figure.subplots()
-    for result in results:
-        colour = "C0" if result["targets"] == "trained" else "C1"
-        axes.plot(*zip(*result["curve"], strict=True), color=colour, label=f"{result['targets']}, seed {result['seed']}")
-    axes.set(xlabel="step", ylabel="loss / entropy of the targets", title="Evaluation, masked tokens")
-    axes.legend(fontsize="small")
+    """Curves of all runs, and their probes as dots."""
+    figure = new_figure(11, 3.5)
+    loss, heard = figure.subplots(1, 2)
+    for colour, arm in (("C0", TRAINED), ("C1", RANDOM)):
+        name = arm["targets"]
+        for points in values_of(results, arm, "curve"):
+            loss.plot(*zip(*points, strict=True), color=colour)
+        for position, measure in enumerate(MEASURES[1:]):
+            values = values_of(results, arm, measure)
+            shift = 0.1 if arm is RANDOM else -0.1
+            heard.scatter([position + shift] * len(values), values, color=colour, s=14, label=None if position else name)
+    loss.set(xlabel="step", ylabel="loss / entropy of the targets", title="Evaluation, masked tokens")
+    heard.set(xticks=range(len(MEASURES) - 1), ylabel="accuracy", title="Probes")
+    heard.set_xticklabels([measure.replace(", ", "\n") for measure in MEASURES[1:]])
+    heard.legend()
     save_figure(figure, path)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("music", help="folder or manifest")
-    parser.add_argument("--rvq", required=True, help="folder of the trained Mel-RVQ")
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200)
-    arguments = parser.parse_args()
-    results = []
-    for seed in range(arguments.seeds):
-        results.append(run(arguments.rvq, seed, arguments))
-        results.append(run("random_projection", seed, arguments, codebook_size=1024))
-        output = Path(arguments.output)
-        (output / "targets.json").write_text(json.dumps(results, indent=2) + "\n")
-        (output / "targets.md").write_text(table(results) + "\n")
-        plot(results, output / "targets.png")
-    print(table(results))
+    parser = experiment_parser(__doc__, seeds=5)
+    add_training(parser)
+    parser.add_argument("--rvq", required=True, help="folder of the trained Mel-RVQ; {seed} in it stands for the seed")
+    add_notes(parser)
+    settings = parse(parser)
+    results = run_arms([TRAINED, RANDOM], settings.seeds, settings.output, partial(run, settings=settings), settings.jobs)
+    text = table(results, [TRAINED, RANDOM], MEASURES, reference=TRAINED) + "\n\n" + variances(results)
+    save(settings.output, "targets", results, text)
+    plot(results, settings.output / "targets.png")
     return 0
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from muq_hf.evaluation.encoders import load_encoder
+from muq_hf.evaluation.encoders import Encoder, load_encoder
 from muq_hf.evaluation.features import extract
-from muq_hf.evaluation.probes import run_probes
-from muq_hf.evaluation.targets import TARGETS
-from muq_hf.evaluation.tasks import find_tasks, load_task
+from muq_hf.evaluation.guards import refuse_leak, training_music
+from muq_hf.evaluation.probes import ProbeResult, run_probes
+from muq_hf.evaluation.targets import PER_FRAME, TARGETS
+from muq_hf.evaluation.tasks import Task, find_tasks, load_task
 
 
 def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path], cache: Path) -> dict[str, float]:
@@ -18,10 +19,29 @@ def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path],
     encoder = load_encoder(str(model))
     scores = {}
     for task in find_tasks(tasks):
-        clips = load_task(task, corpus, small=True, held_out=False)
-        features = extract(encoder, clips, cache, equalised=task.equalised, progress=False)
-        target = TARGETS[task.kind](features.clips, task.label)
-        result = run_probes(features, target, task.primary, seeds=1, probes=["linear"])
+        result = _probe(encoder, task, corpus, cache)
         scores[f"{task.name}, best layer"] = result.linear[0][task.primary]
         scores[f"{task.name}, last layer"] = result.layers[encoder.layer_names[-1]][0][task.primary]
     return scores
+
+
+def probe_layers(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path], cache: Path) -> dict[str, dict[str, float]]:
+    """Task → layer → the task's own score on its test split. Arguments: see `probe_tasks`."""
+    encoder = load_encoder(str(model))
+    scores = {}
+    for task in find_tasks(tasks):
+        result = _probe(encoder, task, corpus, cache)
+        scores[task.name] = {layer: result.layers[layer][0][task.primary] for layer in encoder.layer_names}
+    return scores
+
+
+def _probe(encoder: Encoder, task: Task, corpus: Sequence[Path], cache: Path) -> ProbeResult:
+    clips = load_task(task, corpus, small=True, held_out=False)
+    if Path(encoder.name).is_dir():
+        trained_on = training_music(encoder.name)
+        if trained_on is not None:
+            refuse_leak(clips, trained_on, encoder.name)
+    per_frame = task.kind in PER_FRAME
+    features = extract(encoder, clips, cache, per_frame=per_frame, equalised=task.equalised, progress=False)
+    target = TARGETS[task.kind](features.clips, task.label)
+    return run_probes(features, target, task.primary, seeds=1, probes=["linear"])
