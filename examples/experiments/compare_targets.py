@@ -16,7 +16,6 @@ from pathlib import Path
 from arms import run_arms, values_of, variance_ratio
 from reports import rows_to_markdown, save, table
 from task_probes import probe_tasks
-from training_arms import CONFIG as CONFIG
 from training_arms import add_notes, add_training, curve, experiment_parser, masked_prediction, parse, train_muq
 
 from muq_hf.configuration_muq import MelRVQConfig
