@@ -104,6 +104,10 @@ def test_rise_is_the_distance_of_the_peaks():
     assert layers.rise(results[0]["scores"]) == 2
 
 
+def test_a_task_without_peak_counts_in_the_middle():
+    assert layers.peak({f"layer {i}": 0.25 for i in range(5)}) == 2
+
+
 @pytest.mark.parametrize(
     "draw",
     [

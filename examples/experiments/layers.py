@@ -45,9 +45,10 @@ def by_model(results: list[dict]) -> dict[str, list[dict[str, dict[str, float]]]
     return scores
 
 
-def peak(layers: dict[str, float]) -> int:
-    """Index of the layer with the highest score; of equal ones the lowest."""
-    return int(np.argmax(list(layers.values())))
+def peak(layers: dict[str, float]) -> float:
+    """Index of the layer with the highest score; the mean index where several have it, so that a flat task peaks in the middle."""
+    scores = np.array(list(layers.values()))
+    return float(np.flatnonzero(scores == scores.max()).mean())
 
 
 def rise(scores: dict[str, dict[str, float]]) -> float:
@@ -81,9 +82,10 @@ def plot(results: list[dict], path: Path) -> None:
     for axes, (model, seeds) in zip(figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True):
         layers = list(seeds[0][TASKS[0]])
         means = np.array([[statistics.mean(scores[task][layer] for scores in seeds) for layer in layers] for task in TASKS])
-        image = axes.imshow(means / np.maximum(means.max(axis=1, keepdims=True), 1e-9), aspect="auto")
+        relative = means / np.maximum(means.max(axis=1, keepdims=True), 1e-9)
+        image = axes.imshow(relative, aspect="auto", cmap="Wistia", vmin=0, vmax=1)
         for (row, column), value in np.ndenumerate(means):
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="small", color="white")
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="small")
         axes.set(title=model, xlabel="layer", xticks=range(len(layers)), yticks=range(len(TASKS)), yticklabels=TASKS)
     figure.colorbar(image, ax=figure.axes, label="score / the task's best layer")
     save_figure(figure, path)
