@@ -46,7 +46,7 @@ def by_model(results: list[dict]) -> dict[str, list[dict[str, dict[str, float]]]
 
 
 def peak(layers: dict[str, float]) -> float:
-    """Index of the layer with the highest score; the mean index where several have it, so that a flat task peaks in the middle."""
+    """Index of the layer with the highest score; of several the mean index: a flat task peaks in the middle."""
     scores = np.array(list(layers.values()))
     return float(np.flatnonzero(scores == scores.max()).mean())
 

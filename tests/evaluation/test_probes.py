@@ -106,6 +106,5 @@ def test_retrieval_of_shuffled_tracks_is_chance(tone_features):
 
 def test_processes_side_by_side_give_the_same_scores(tone_features):
     target = TARGETS["class"](tone_features.clips, "class")
-    alone, together = (run_probes(tone_features, target, "accuracy", seeds=1, jobs=jobs) for jobs in (1, 2))
-    assert together.linear == alone.linear and together.layers == alone.layers
-    assert together.layer_weights == pytest.approx(alone.layer_weights, rel=1e-3)
+    alone, together = (run_probes(tone_features, target, "accuracy", seeds=2, probes=["linear"], jobs=jobs) for jobs in (1, 2))
+    assert together == alone
