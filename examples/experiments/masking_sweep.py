@@ -22,7 +22,10 @@ ARMS = [
     {"masked_share": 0.6, "block_seconds": 0.8},
 ]
 TASKS = ("pitch", "instrument")
-MEASURES = ("masked accuracy", *(f"{task}, {where}" for task in TASKS for where in ("best layer", "last layer")))
+MEASURES = (
+    "masked accuracy",
+    *(f"{task}, {where}" for task in TASKS for where in ("best layer", "mean of layers", "last layer")),
+)
 
 
 def run(folder: Path, seed: int, masked_share: float, block_seconds: float, settings: argparse.Namespace) -> dict:

@@ -1,5 +1,6 @@
 """What a frozen model hears: linear probes on tasks of the benchmark (`muq-hf probe`), the small suite, one seed of probes."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from muq_hf.evaluation.tasks import Task, find_tasks, load_task
 
 
 def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path], cache: Path) -> dict[str, float]:
-    """Each task's own score on its test split, of the layer that validation chose and of the last one.
+    """Each task's own score on its test split: of the layer that validation chose, of the last one, and the mean over all.
+
+    The mean varies least from one training to another.
 
     model: a folder or whatever else `muq-hf probe --model` takes; corpus: folders that examples/corpus wrote.
     """
@@ -21,7 +24,8 @@ def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path],
     for task in find_tasks(tasks):
         result = _probe(encoder, task, corpus, cache)
         scores[f"{task.name}, best layer"] = result.linear[0][task.primary]
-        scores[f"{task.name}, last layer"] = result.layers[encoder.layer_names[-1]][0][task.primary]
+        by_layer = [result.layers[layer][0][task.primary] for layer in encoder.layer_names]
+        scores |= {f"{task.name}, last layer": by_layer[-1], f"{task.name}, mean of layers": statistics.mean(by_layer)}
     return scores
 
 
