@@ -20,6 +20,7 @@ from .threads import torch_threads
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
+SMALL_MODEL = 50_000_000  # parameters, up to which several batches at once are quicker, and fit
 DECODED_AT_ONCE = 64  # clips
 LOOK_AHEAD_SECONDS = 1200.0  # audio decoded ahead, of which clips of one length share a batch
 RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are equalised
@@ -202,9 +203,9 @@ def equalise(wave: np.ndarray, sampling_rate: int) -> np.ndarray:
 def _encoded(encoder: Encoder, batches: Iterator[list], per_frame: bool) -> Iterator[tuple[list[str], list]]:
     """Keys and features of one batch after the other.
 
-    On a CPU a batch goes to each core, which is quicker than one batch on all of them: most of its steps are too small to share.
+    Of a small model on a CPU each core takes a batch: most steps are too small to share one.
     """
-    threads = torch.get_num_threads() if _is_on_cpu(encoder) else 1
+    threads = torch.get_num_threads() if _is_on_cpu(encoder) and _is_small(encoder) else 1
     running: deque = deque()
     with torch_threads(torch.get_num_threads() // threads), ThreadPoolExecutor(threads) as pool:
         for batch in batches:
@@ -222,6 +223,11 @@ def _finished(batch: list, future: Future) -> tuple[list[str], list]:
 def _is_on_cpu(encoder: Encoder) -> bool:
     device = getattr(getattr(encoder, "model", None), "device", None)
     return device is None or device.type == "cpu"
+
+
+def _is_small(encoder: Encoder) -> bool:
+    model = getattr(encoder, "model", None)
+    return model is None or sum(parameter.numel() for parameter in model.parameters()) <= SMALL_MODEL
 
 
 def _encode(encoder: Encoder, waves: np.ndarray, per_frame: bool) -> list[list[np.ndarray]]:

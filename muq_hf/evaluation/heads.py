@@ -22,6 +22,7 @@ INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, on standardised
 RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 WEIGHT_DECAYS = (0.0, 0.1)
 LINEAR_ITERATIONS = 200
+LINEAR_TOLERANCE = 1e-3  # of the gradient; scikit-learn's 1e-4 takes four times as long for the same scores
 LEARNING_RATE = 1e-3
 BATCH_ROWS = 64
 MIN_STEPS = 25  # between two looks at the validation score, at least an epoch
@@ -87,7 +88,7 @@ def _logistic_path(x, y, num_outputs):
     classes = np.unique(y)
     coefficients = None
     for inverse_penalty in INVERSE_PENALTIES:
-        model = LogisticRegression(C=inverse_penalty, max_iter=LINEAR_ITERATIONS, tol=1e-3, warm_start=True)
+        model = LogisticRegression(C=inverse_penalty, max_iter=LINEAR_ITERATIONS, tol=LINEAR_TOLERANCE, warm_start=True)
         if coefficients is not None:
             model.coef_, model.intercept_ = (array.copy() for array in coefficients)
         with warnings.catch_warnings():
