@@ -77,6 +77,17 @@ def test_padded_items_are_as_alone(front_end):
             assert relative_error(together[item, : len(alone)], alone) < 5e-6
 
 
+def test_columns_ignore_what_lies_behind_an_item(front_end, monkeypatch):
+    monkeypatch.setattr(front_end_muq, "MAX_NARROW_CHANNELS", 0)
+    lengths = torch.tensor([300, 37, 5])
+    mel = torch.randn(3, 128, 300)
+    with torch.no_grad():
+        together = front_end(mel, lengths)
+        for item, length in enumerate(lengths.tolist()):
+            alone = front_end(mel[item : item + 1, :, :length])[0]
+            assert relative_error(together[item, : len(alone)], alone) < 5e-6
+
+
 def test_padded_items_are_as_alone_with_gradients(front_end):
     lengths = torch.tensor([61, 37])
     mel = torch.randn(2, 128, 61)

@@ -8,6 +8,8 @@ from pathlib import Path
 import joblib
 from scipy import stats
 
+from muq_hf.training.run_folder import write_json
+
 
 def run_arms(arms: list[dict], seeds: int, output: Path, run: Callable[..., dict], jobs: int) -> list[dict]:
     """`run(folder, seed, **arm)` for every arm and seed → their results with arm and seed; what is done is not repeated."""
@@ -21,9 +23,7 @@ def _once(arm: dict, seed: int, output: Path, run: Callable[..., dict]) -> dict:
     if not done.exists():
         done.parent.mkdir(parents=True, exist_ok=True)
         result = {**arm, "seed": seed, **run(folder / "run", seed, **arm)}
-        part = done.with_suffix(".part")
-        part.write_text(json.dumps(result, indent=2) + "\n")
-        part.replace(done)
+        write_json(done, result)
     return json.loads(done.read_text())
 
 

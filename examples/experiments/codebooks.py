@@ -5,12 +5,10 @@ python examples/experiments/codebooks.py MUSIC --notes RENDERED --output FOLDER
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
-from arms import run_arms
-from reports import plot, save, table
-from task_probes import probe_tasks
+from reports import compare
+from task_probes import probe_tasks, score_names
 from training_arms import (
     add_notes,
     add_rvq_steps,
@@ -27,7 +25,7 @@ from training_arms import (
 ARMS = [{"codebooks": number} for number in (1, 2, 4, 8, 12, 16)]
 PAPER = {"codebooks": 8}
 TASKS = ("pitch", "instrument")
-HEARD = tuple(f"{task}, {where}" for task in TASKS for where in ("best layer", "last layer"))
+HEARD = score_names(TASKS)
 MEASURES = ("energy left", "codes used", "loss / entropy", *HEARD)
 
 
@@ -45,9 +43,7 @@ def main() -> int:
     add_rvq_steps(parser)
     add_notes(parser)
     settings = parse(parser)
-    results = run_arms(ARMS, settings.seeds, settings.output, partial(run, settings=settings), settings.jobs)
-    save(settings.output, "codebooks", results, table(results, ARMS, MEASURES, reference=PAPER))
-    plot(results, ARMS, MEASURES, settings.output / "codebooks.png")
+    compare("codebooks", ARMS, MEASURES, PAPER, run, settings)
     return 0
 
 

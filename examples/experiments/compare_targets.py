@@ -15,7 +15,7 @@ from pathlib import Path
 
 from arms import run_arms, values_of, variance_ratio
 from reports import rows_to_markdown, save, table
-from task_probes import probe_tasks
+from task_probes import probe_tasks, score_names
 from training_arms import add_notes, add_training, curve, experiment_parser, masked_prediction, parse, train_muq
 
 from muq_hf.configuration_muq import MelRVQConfig
@@ -24,7 +24,7 @@ from muq_hf.training.plots import new_figure, save_figure
 
 TRAINED, RANDOM = {"targets": "trained"}, {"targets": "random"}
 TASKS = ("pitch", "instrument")
-MEASURES = ("loss / entropy", *(f"{task}, {where}" for task in TASKS for where in ("best layer", "last layer")))
+MEASURES = ("loss / entropy", *score_names(TASKS))
 
 
 def run(folder: Path, seed: int, targets: str, settings: argparse.Namespace) -> dict:

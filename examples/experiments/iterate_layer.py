@@ -8,12 +8,10 @@ on the tokens of the Mel-RVQ, as the teacher was, with as many updates.
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
-from arms import run_arms
-from reports import plot, save, table
-from task_probes import probe_tasks
+from reports import compare
+from task_probes import probe_tasks, score_names
 from training_arms import (
     add_notes,
     add_rvq_steps,
@@ -32,7 +30,7 @@ from muq_hf import MuQConfig
 FIRST_LAYER = 2
 NONE = {"layer": "none"}
 TASKS = ("pitch", "instrument", "key", "dance")
-HEARD = tuple(f"{task}, {where}" for task in TASKS for where in ("best layer", "last layer"))
+HEARD = score_names(TASKS)
 MEASURES = ("loss / entropy", "codes used", *HEARD)
 
 
@@ -58,9 +56,7 @@ def main() -> int:
     settings = parse(parser)
     last = MuQConfig.from_pretrained(settings.teacher).num_hidden_layers
     arms = [NONE, *({"layer": layer} for layer in range(FIRST_LAYER, last + 1))]
-    results = run_arms(arms, settings.seeds, settings.output, partial(run, settings=settings), settings.jobs)
-    save(settings.output, "iterate_layer", results, table(results, arms, MEASURES, reference=NONE))
-    plot(results, arms, MEASURES, settings.output / "iterate_layer.png")
+    compare("iterate_layer", arms, MEASURES, NONE, run, settings)
     return 0
 
 

@@ -5,12 +5,10 @@ python examples/experiments/masking_sweep.py MUSIC --rvq RUN/mel_rvq/final --not
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
-from arms import run_arms
-from reports import plot, save, table
-from task_probes import probe_tasks
+from reports import compare
+from task_probes import BEST, LAST, MEAN, probe_tasks, score_names
 from training_arms import add_notes, add_training, experiment_parser, masked_prediction, parse, train_muq
 
 
@@ -22,10 +20,7 @@ ARMS = [
     {"masked_share": 0.6, "block_seconds": 0.8},
 ]
 TASKS = ("pitch", "instrument")
-MEASURES = (
-    "masked accuracy",
-    *(f"{task}, {where}" for task in TASKS for where in ("best layer", "mean of layers", "last layer")),
-)
+MEASURES = ("masked accuracy", *score_names(TASKS, (BEST, MEAN, LAST)))
 
 
 def run(folder: Path, seed: int, masked_share: float, block_seconds: float, settings: argparse.Namespace) -> dict:
@@ -41,9 +36,7 @@ def main() -> int:
     parser.add_argument("--rvq", required=True, type=Path, help="folder of the trained Mel-RVQ")
     add_notes(parser)
     settings = parse(parser)
-    results = run_arms(ARMS, settings.seeds, settings.output, partial(run, settings=settings), settings.jobs)
-    save(settings.output, "masking", results, table(results, ARMS, MEASURES, reference=PAPER))
-    plot(results, ARMS, MEASURES, settings.output / "masking.png")
+    compare("masking", ARMS, MEASURES, PAPER, run, settings)
     return 0
 
 

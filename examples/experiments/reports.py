@@ -2,10 +2,11 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from arms import half_interval, mean_and_spread, paired_difference, values_of
+from arms import half_interval, mean_and_spread, paired_difference, run_arms, values_of
 
 from muq_hf.training.plots import new_figure, save_figure
 
@@ -52,6 +53,13 @@ def plot(results: list[dict], arms: list[dict], measures: Sequence[str], path: P
     for axes in list(figure.axes)[len(measures) :]:
         axes.remove()
     save_figure(figure, path)
+
+
+def compare(name: str, arms: list[dict], measures: Sequence[str], reference: dict, run: Callable[..., dict], settings) -> None:
+    """Run the arms that are not done, and write what they gave beside `reference`: JSON, table and picture called `name`."""
+    results = run_arms(arms, settings.seeds, settings.output, partial(run, settings=settings), settings.jobs)
+    save(settings.output, name, results, table(results, arms, measures, reference))
+    plot(results, arms, measures, settings.output / f"{name}.png")
 
 
 def save(output: Path, name: str, results: list[dict], text: str) -> None:

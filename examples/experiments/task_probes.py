@@ -12,6 +12,14 @@ from muq_hf.evaluation.targets import PER_FRAME, TARGETS
 from muq_hf.evaluation.tasks import Task, find_tasks, load_task
 
 
+BEST, MEAN, LAST = "best layer", "mean of layers", "last layer"
+
+
+def score_names(tasks: Sequence[str], where: Sequence[str] = (BEST, LAST)) -> tuple[str, ...]:
+    """Names of the scores that `probe_tasks` gives."""
+    return tuple(f"{task}, {place}" for task in tasks for place in where)
+
+
 def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path], cache: Path) -> dict[str, float]:
     """Each task's own score on its test split: of the layer that validation chose, of the last one, and the mean over all.
 
@@ -23,9 +31,9 @@ def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path],
     scores = {}
     for task in find_tasks(tasks):
         result = _probe(encoder, task, corpus, cache)
-        scores[f"{task.name}, best layer"] = result.linear[0][task.primary]
         by_layer = [result.layers[layer][0][task.primary] for layer in encoder.layer_names]
-        scores |= {f"{task.name}, last layer": by_layer[-1], f"{task.name}, mean of layers": statistics.mean(by_layer)}
+        values = (result.linear[0][task.primary], statistics.mean(by_layer), by_layer[-1])
+        scores |= zip(score_names([task.name], (BEST, MEAN, LAST)), values, strict=True)
     return scores
 
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from arms import half_interval, run_arms, values_of
 from reports import rows_to_markdown, save, table
 from scipy import stats
-from task_probes import probe_tasks
+from task_probes import probe_tasks, score_names
 from training_arms import (
     CONFIG,
     add_notes,
@@ -53,7 +53,7 @@ ARMS = [
     {"codes": 1024, "replaced": True, "virtual": 3072},
 ]
 TASKS = ("pitch", "instrument")
-HEARD = tuple(f"{task}, {where}" for task in TASKS for where in ("best layer", "last layer"))
+HEARD = score_names(TASKS)
 USAGE = ("classes used", "perplexity")
 MEASURES = (*USAGE, "energy left", "loss / entropy", *HEARD)
 

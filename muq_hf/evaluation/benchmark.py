@@ -83,12 +83,13 @@ def evaluate(
                 chance_known = True
                 chance = _chance(features, target, question)
                 rows.append(_row(MAJORITY, question, features, {"chance": {"scores": summary([chance])}}, 0.0))
+                level = _chance_level(features, target, question, chance) if settings.check else None
             result = _ask(features, target, question, settings, shuffle=False)
             probes = _probe_rows(result, question.primary)
             if question.kind == "key" and isinstance(encoder, Chroma):
                 probes["template"] = {"scores": summary([_template_keys(encoder, features, question.label)])}
             if settings.check:
-                probes |= _check(features, target, question, settings, chance)
+                probes |= _check(features, target, question, settings, level)
             row = _row(encoder.name, question, features, probes, time.monotonic() - started)
             rows.append(row | {"fingerprint": encoder.fingerprint})
             tell(f"{question.name:12} {encoder.name:24} {_headline(row)}  {row['seconds']:.0f} s")
@@ -112,6 +113,14 @@ def _chance(features, target, question: Question) -> dict[str, float]:
     return chance_retrieval(features, question.label) if target is None else majority_scores(features, target)
 
 
+def _chance_level(features, target, question: Question, chance: dict[str, float]) -> float:
+    """What knowing nothing reaches at best: the majority, or of classes guessing."""
+    levels = [chance]
+    if isinstance(target, ClassTarget):
+        levels.append(guessing_scores(features, target))
+    return max(scores[question.primary] for scores in levels)
+
+
 def _ask(features, target, question: Question, settings: Settings, shuffle: bool) -> ProbeResult:
     if target is None:
         return run_retrieval(features, question.label, question.primary, shuffle)
@@ -126,14 +135,11 @@ def _template_keys(encoder: Chroma, features, label: str) -> dict[str, float]:
     return key_scores(truth, encoder.keys(features.layer(0)[is_test]))
 
 
-def _check(features, target, question: Question, settings: Settings, chance: dict[str, float]) -> dict:
+def _check(features, target, question: Question, settings: Settings, level: float) -> dict:
     result = _ask(features, target, question, settings, shuffle=True)
     scores = summary(result.linear or result.mlp)
     primary = scores[question.primary]
-    nothing = chance[question.primary]
-    if isinstance(target, ClassTarget):
-        nothing = max(nothing, guessing_scores(features, target)[question.primary])
-    passed = guards.near_chance(primary["mean"], primary["std"], nothing)
+    passed = guards.near_chance(primary["mean"], primary["std"], level)
     return {"shuffled": {"scores": scores, "near_chance": passed}}
 
 
