@@ -7,12 +7,9 @@ TESTS ?= tests
 
 .PHONY: demo test lint clean
 
-demo:
-	@echo "Demo on real music with RANDOM weights (seed 0): no trained weights are shipped yet, so neighbours mean little."
-	@$(MAKE) --no-print-directory $(VENV)/ready
-	$(BIN)/python examples/random_checkpoint.py demo/muq-random
-	$(BIN)/muq-hf embed examples/audio --model demo/muq-random --output demo/embeddings.parquet --overwrite
-	$(BIN)/python examples/nearest_neighbours.py demo/embeddings.parquet
+demo: $(VENV)/ready
+	$(BIN)/muq-hf embed examples/audio --output demo/embeddings.parquet --overwrite
+	$(BIN)/python examples/nearest_neighbours.py demo/embeddings.parquet --picture demo/similarity.png
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest $(TESTS)

@@ -22,6 +22,7 @@ _PUBLIC = {
     "processing_muq_mulan": ("MuQMuLanProcessor",),
     "modeling_muq_mulan": ("MuQMuLanAudioModelWithProjection", "MuQMuLanModel", "MuQMuLanTextModelWithProjection"),
     "pipeline_muq_mulan": ("MuQMuLanFeatureExtractionPipeline",),
+    "checkpoints": ("MUQ_MULAN_TINY", "MUQ_TINY"),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 

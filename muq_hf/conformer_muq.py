@@ -8,7 +8,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .cpu_muq import emulates, in_float32, is_plain_cpu_inference
+from .cpu_muq import emulates, in_float32, is_plain_cpu, is_plain_cpu_inference
 from .spectrogram_muq import zero_padding
 
 
@@ -110,7 +110,7 @@ class ConvolutionModule(nn.Module):
         self.dropout = nn.Dropout(config.conv_dropout)
 
     def forward(self, states, lengths=None):
-        if is_plain_cpu_inference(self, states) and self._is_plain():
+        if is_plain_cpu(self, states) and self._is_plain():
             return self._forward_by_frames(states, lengths)
         channels = self.layer_norm(states).transpose(1, 2)  # [B, D, T]
         gated = zero_padding(F.glu(self.gate_proj(channels), dim=1), lengths)
@@ -122,18 +122,27 @@ class ConvolutionModule(nn.Module):
         return all(type(conv) is nn.Conv1d for conv in (self.gate_proj, self.depthwise, self.out_proj))
 
     def _forward_by_frames(self, states, lengths):
-        """The same without transposing: pointwise convolutions as matrix products, the batch norm folded into the depthwise."""
+        """The same without transposing: pointwise convolutions as matrix products, the depthwise with channels last."""
         gated = F.glu(F.linear(self.layer_norm(states), self.gate_proj.weight.squeeze(2)), dim=-1)  # [B, T, D]
         channels = zero_padding(gated.transpose(1, 2), lengths)
+        if is_plain_cpu_inference(self, states):
+            mixed = self._depthwise(channels, *self._folded_batch_norm(states.dtype))
+        else:
+            mixed = self.batch_norm(self._depthwise(channels, self.depthwise.weight))
+        frames = self.activation(mixed.transpose(1, 2))
+        return self.dropout(F.linear(frames, self.out_proj.weight.squeeze(2)))
+
+    def _depthwise(self, channels, weight, bias=None):
+        """[B, D, T] → [B, D, T] as a two-dimensional convolution: only that keeps channels last, many times faster here."""
+        padding, groups = (*self.depthwise.padding, 0), self.depthwise.groups
+        return F.conv2d(channels.unsqueeze(3), weight.unsqueeze(3), bias, padding=padding, groups=groups).squeeze(3)
+
+    def _folded_batch_norm(self, dtype):
+        """Weight and bias of the depthwise convolution that equals it and the batch norm behind it in evaluation."""
         norm = self.batch_norm
         scale = norm.weight.float() * torch.rsqrt(norm.running_var.float() + norm.eps)
-        weight = (self.depthwise.weight.float() * scale.view(-1, 1, 1)).to(states.dtype)
-        bias = (norm.bias.float() - norm.running_mean.float() * scale).to(states.dtype)
-        # A two-dimensional convolution, because only that keeps channels last: many times faster here.
-        image, kernel, padding = channels.unsqueeze(3), weight.unsqueeze(3), (*self.depthwise.padding, 0)
-        mixed = F.conv2d(image, kernel, bias, padding=padding, groups=self.depthwise.groups)
-        frames = self.activation(mixed.squeeze(3).transpose(1, 2))
-        return F.linear(frames, self.out_proj.weight.squeeze(2))
+        weight = (self.depthwise.weight.float() * scale.view(-1, 1, 1)).to(dtype)
+        return weight, (norm.bias.float() - norm.running_mean.float() * scale).to(dtype)
 
 
 class ConformerLayer(GradientCheckpointingLayer):

@@ -1,4 +1,4 @@
-"""What inference on this CPU should do otherwise than training, other devices, compilers and exporters."""
+"""What this CPU, and inference on it, should do otherwise than other devices, compilers and exporters."""
 
 import copy
 
@@ -6,16 +6,23 @@ import torch
 from torch import nn
 
 
-def is_plain_cpu_inference(module: nn.Module, states: torch.Tensor) -> bool:
-    """Whether `module` runs on a CPU step by step and only for its result: loops may then depend on data."""
+def is_plain_cpu(module: nn.Module, states: torch.Tensor) -> bool:
+    """Whether `module` runs on a CPU step by step: what is quickest there may then be chosen."""
     return (
         states.device.type == "cpu"
-        and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
+        and all(parameter.device.type == "cpu" for parameter in module.parameters())  # and not offloaded
+    )
+
+
+def is_plain_cpu_inference(module: nn.Module, states: torch.Tensor) -> bool:
+    """Whether it does so only for its result: loops may then depend on data."""
+    return (
+        is_plain_cpu(module, states)
+        and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not any(part.training for part in module.modules())
-        and all(parameter.device.type == "cpu" for parameter in module.parameters())  # and not offloaded
     )
 
 

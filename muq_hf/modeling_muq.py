@@ -279,18 +279,20 @@ class MuQForPreTraining(MuQPreTrainedModel):
         generator: torch.Generator | None = None,
         output_hidden_states: bool | list[int] | None = None,
         return_loss: bool = True,
+        return_logits: bool = True,
         return_dict: bool | None = None,
     ) -> MuQForPreTrainingOutput:
         """input_values: [B, S] clips of one length; target_tokens: [B, N, K] to predict in place of the quantizer's.
 
         block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
-        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only.
+        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` computes
+        those of the masked tokens alone, for the loss.
         """
         B, S = input_values.shape
         config = self.config
         if not return_loss:
             outputs = self.muq(input_values, output_hidden_states=output_hidden_states)
-            logits = self.head(outputs.last_hidden_state).unflatten(-1, (config.num_codebooks, -1))
+            logits = self._logits(outputs.last_hidden_state)
             return MuQForPreTrainingOutput(logits=logits, hidden_states=outputs.hidden_states)
 
         if target_tokens is None:
@@ -309,8 +311,10 @@ class MuQForPreTraining(MuQPreTrainedModel):
         N = min(target_tokens.shape[1], outputs.last_hidden_state.shape[1])
         target_tokens = target_tokens[:, :N]
         token_mask = spread(block_mask, config.mask_frames, N)
-        logits = self.head(outputs.last_hidden_state[:, :N]).unflatten(-1, (config.num_codebooks, -1))
-        loss, accuracy = masked_token_loss(logits, target_tokens, token_mask)
+        states = outputs.last_hidden_state[:, :N]
+        logits = self._logits(states) if return_logits else None
+        chosen = self._logits(states[token_mask]) if logits is None else logits[token_mask]  # [masked, K, V]
+        loss, accuracy = masked_token_loss(chosen, target_tokens[token_mask])
         return MuQForPreTrainingOutput(
             loss=loss,
             logits=logits,
@@ -321,15 +325,18 @@ class MuQForPreTraining(MuQPreTrainedModel):
             hidden_states=outputs.hidden_states,
         )
 
+    def _logits(self, states):
+        """[…, D] → […, K, V]."""
+        return self.head(states).unflatten(-1, (self.config.num_codebooks, -1))
 
-def masked_token_loss(logits, target_tokens, token_mask):
+
+def masked_token_loss(logits, targets):
     """Mean cross-entropy over masked tokens and codebooks, and the accuracy of each codebook.
 
-    logits: [B, N, K, V]; target_tokens: [B, N, K]; token_mask: [B, N] → scalar, [K].
+    logits: [masked, K, V]; targets: [masked, K] → scalar, [K].
     """
-    chosen_logits, chosen_targets = logits[token_mask], target_tokens[token_mask]  # [masked, K, V], [masked, K]
-    loss = F.cross_entropy(chosen_logits.flatten(0, 1).float(), chosen_targets.flatten())
-    accuracy = (chosen_logits.detach().argmax(-1) == chosen_targets).float().mean(dim=0)
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    accuracy = (logits.detach().argmax(-1) == targets).float().mean(dim=0)
     return loss, accuracy
 
 

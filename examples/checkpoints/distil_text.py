@@ -48,8 +48,8 @@ STUDENT = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
 class Settings:
     """What must not change while a run is resumed."""
 
-    num_texts: int = 400_000
-    steps: int = 12_000
+    num_texts: int = 160_000
+    steps: int = 4_000
     batch_size: int = 256
     learning_rate: float = 2e-3
     vocabulary: int = 8_192

@@ -9,11 +9,12 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
+from muq_hf.evaluation.guards import TRAINING_RECORD
 from muq_hf.hub.folders import new_folder
 
 
 WEIGHTS = "model.safetensors"
-LEFT_BEHIND = ("README.md", "training_files.jsonl", "training_args.bin")  # they name places on the machine of the training
+LEFT_BEHIND = ("README.md", "training_args.bin")  # they name places on the machine of the training
 LICENCE = "cc-by-sa-4.0"
 PIPELINE_TAGS = {"muq": "feature-extraction", "muq_mulan": "zero-shot-audio-classification"}
 MIN_COSINE = 0.999  # between the outputs in float32 and with weights rounded to float16
@@ -43,6 +44,7 @@ def export(model: Path, output: Path, attribution: Path) -> None:
         save_half(load_file(model / WEIGHTS), folder / WEIGHTS)
         remember_float32(folder / "config.json")
         shutil.copy2(attribution, folder / "attribution.jsonl")
+        forget_places(folder / TRAINING_RECORD)
         write_card(folder, output.name, rows)
         check_same(model, folder)
 
@@ -63,6 +65,13 @@ def remember_float32(config_file: Path) -> None:
         part["dtype"] = "float32"
         part.pop("_name_or_path", None)
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def forget_places(record: Path) -> None:
+    """Of each training file's path only the last folder and the name stay: what `muq-hf probe` knows a track by."""
+    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps(row | {"path": "/".join(Path(row["path"]).parts[-2:])}) for row in rows]
+    record.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def write_card(folder: Path, name: str, rows: list[dict]) -> None:

@@ -20,7 +20,7 @@ a;b;c), `value` (numbers), `segments` (file of start, end, name), `events` (file
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("--list", action="store_true", help="name the tasks and stop")
-    parser.add_argument("--model", nargs="+", default=[], help="what to compare, in one table")
+    parser.add_argument("--model", nargs="+", help="what to compare, in one table (default: the package's muq-tiny)")
     parser.add_argument("--suite", choices=("small", "full"), help="the tasks of the corpus, with fewer clips or with all")
     parser.add_argument("--corpus", type=Path, nargs="+", default=[Path("corpus")], help="folders that examples/corpus wrote")
     parser.add_argument("--tasks", nargs="+", help="only these tasks of the suite")
@@ -47,8 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("choose one of --suite small|full and --manifest FILE; --list names the tasks.")
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
-    if not arguments.model:
-        raise ValueError("name at least one --model, for instance a folder, a Hub id, or `mel`.")
 
     from .benchmark import Settings, evaluate
     from .report import markdown_table, write_report
@@ -105,12 +103,13 @@ def _manifest_questions(arguments) -> list:
 
 def _models(arguments) -> list:
     """Encoders with what they say of their training music; unless refused, mel and random weights of the first MuQ's size too."""
+    from ..checkpoints import MUQ_TINY, or_own
     from ..inference.encoding import resolve_device
     from .encoders import RANDOM, MuQEncoder, load_encoder
     from .guards import training_music
 
     device = str(resolve_device(arguments.device))
-    specs = list(dict.fromkeys(arguments.model))
+    specs = list(dict.fromkeys(arguments.model or [or_own(None, MUQ_TINY)]))
     encoders = {spec: load_encoder(spec, device, arguments.trust_remote_code) for spec in specs}
     extra = ["cues"] if arguments.check else []
     if not arguments.no_baselines:

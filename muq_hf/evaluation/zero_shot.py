@@ -16,7 +16,9 @@ PLACE = "{}"  # of the label in the template
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="folder or Hub id of MuQ-MuLan, CLAP or another model of audio and text")
+    parser.add_argument(
+        "--model", help="folder or Hub id of MuQ-MuLan, CLAP or another model of audio and text (default: the package's muq-mulan-tiny)"
+    )
     parser.add_argument("--manifest", required=True, help="as in `muq-hf probe`, for instance magnatagatune:FOLDER")
     parser.add_argument("--label", help="key of the manifest's labels (default: the only one)")
     parser.add_argument("--split", default="test", help="clips of this split are scored (default: test)")
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from transformers import AutoModel, AutoProcessor
 
+    from ..checkpoints import MUQ_MULAN_TINY, or_own
     from ..inference.encoding import resolve_device
     from .builders import read_labelled
     from .guards import refuse_leak, training_music
@@ -40,17 +43,18 @@ def run(arguments: argparse.Namespace) -> int:
     clips = [clip for clip in with_label(clips, label) if clip.split == arguments.split]
     if not clips:
         raise ValueError(f"no clip of split {arguments.split!r} has the label {label!r}.")
-    trained_on = training_music(arguments.model)
+    name = or_own(arguments.model, MUQ_MULAN_TINY)
+    trained_on = training_music(name)
     if trained_on:
-        refuse_leak(clips, trained_on, arguments.model)
-    model = AutoModel.from_pretrained(arguments.model, dtype=torch.float32).to(resolve_device(arguments.device)).eval()
-    processor = AutoProcessor.from_pretrained(arguments.model)
+        refuse_leak(clips, trained_on, name)
+    model = AutoModel.from_pretrained(name, dtype=torch.float32).to(resolve_device(arguments.device)).eval()
+    processor = AutoProcessor.from_pretrained(name)
     scores = zero_shot_scores(model, processor, clips, label, arguments.template)
     for name, value in scores.items():
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        said = {"model": arguments.model, "manifest": arguments.manifest, "label": label, "template": arguments.template}
+        said = {"model": name, "manifest": arguments.manifest, "label": label, "template": arguments.template}
         arguments.output.write_text(json.dumps({**said, **scores}, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -8,12 +8,14 @@ from collections import Counter
 DESCRIPTION = """\
 Embed music files with a MuQ model.
 
-  muq-hf embed songs/ --model MODEL --output songs.parquet
+  muq-hf embed songs/ --output songs.parquet
       one vector per file: the mean of the last layer's frames (25 per second)
-  muq-hf embed songs/ --model MODEL --output parts.parquet --chunk-length-s 10
+  muq-hf embed songs/ --output parts.parquet --chunk-length-s 10
       one vector for every 10 s, to search within songs
-  muq-hf embed songs/ --model MODEL --output frames/ --pool none
+  muq-hf embed songs/ --output frames/ --pool none
       all frames: one safetensors file per song, and manifest.jsonl
+  muq-hf embed songs/ --output joint.parquet --mulan
+      vectors that `muq-hf search` finds by words
 """
 EPILOG = """\
 A run that was cut off loses its running batch at most: the same command with --resume continues it, and adds new files to a
@@ -32,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="audio file; folder, searched for audio files; or manifest: a path per line (.txt .m3u .m3u8), or a column or key "
         "path, file_name, audio or file (.csv .tsv .jsonl)",
     )
-    parser.add_argument("--model", required=True, help="folder or Hub id of a MuQ or MuQ-MuLan, also in the published format")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--model", help="folder or Hub id of a MuQ or MuQ-MuLan, also in the published format (default: the package's muq-tiny)"
+    )
+    which.add_argument("--mulan", action="store_true", help="the package's muq-mulan-tiny: vectors of music and words alike")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--output", required=True, help="FILE.parquet, or with --pool none a folder")
     parser.add_argument(
@@ -73,12 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..checkpoints import MUQ_MULAN_TINY, MUQ_TINY, or_own
     from .embedding import embed_files
 
     try:
         report = embed_files(
             arguments.inputs,
-            arguments.model,
+            or_own(arguments.model, MUQ_MULAN_TINY if arguments.mulan else MUQ_TINY),
             arguments.output,
             layer=arguments.layer,
             pool=arguments.pool,

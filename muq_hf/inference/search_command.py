@@ -9,7 +9,7 @@ import sys
 DESCRIPTION = """\
 Find music by words, or by other music, among the vectors of a MuQ-MuLan. First embed the music, then ask:
 
-  muq-hf embed songs/ --model MODEL --output songs.parquet --chunk-length-s 10
+  muq-hf embed songs/ --mulan --output songs.parquet --chunk-length-s 10
   muq-hf search "calm piano, rainy mood" --index songs.parquet
   muq-hf search --like song.mp3 --index songs.parquet
 
@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     index = VectorIndex(arguments.index)
     settings = index.settings
     if settings.get("pool") != JOINT_POOL:
-        raise ValueError(f"{arguments.index} was not made with a MuQ-MuLan: embed the music with one to search in it by words.")
+        raise ValueError(
+            f"{arguments.index} was not made with a MuQ-MuLan: embed the music with one (`muq-hf embed --mulan`) to search in it."
+        )
     name = arguments.model or settings["model"]
     if name != settings["model"]:
         print(

@@ -9,21 +9,18 @@ import sys
 DESCRIPTION = """\
 Score music files against words with a MuQ-MuLan.
 
-  muq-hf tag songs/ --labels labels.txt --model MODEL
+  muq-hf tag songs/ --labels labels.txt
       for every song the labels that fit best, with the cosine of music and text
   muq-hf tag song.mp3 --labels moods.txt --template "{} music" --top-k 3 --format csv
 """
 EXIT_FAILED_FILES = 1
-DEFAULT_MODEL = "OpenMuQ/MuQ-MuLan-large"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("inputs", nargs="+", metavar="FILE", help="audio file, folder or manifest, as for `muq-hf embed`")
     parser.add_argument("--labels", required=True, help="text file with a label per line")
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help=f"folder or Hub id of a MuQ-MuLan (default: {DEFAULT_MODEL}, non-commercial)"
-    )
+    parser.add_argument("--model", help="folder or Hub id of a MuQ-MuLan (default: the package's muq-mulan-tiny)")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--template", default="{}", help="text of a label, with {} in its place (default: the label alone)")
     parser.add_argument("--top-k", type=int, default=5, metavar="N", help="labels per file (default: 5; 0: all)")
@@ -33,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..checkpoints import MUQ_MULAN_TINY, or_own
     from .inputs import collect_inputs
     from .joint import JointModel
     from .tagging import read_labels, tag_files
@@ -43,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if repeated:
         print(f"{arguments.labels}: labels that come more than once count once: {', '.join(repeated)}", file=sys.stderr)
     paths = collect_inputs(arguments.inputs)
-    model = JointModel(arguments.model, "both", arguments.revision, arguments.device)
+    model = JointModel(or_own(arguments.model, MUQ_MULAN_TINY), "both", arguments.revision, arguments.device)
     scores = tag_files(paths, labels, model, arguments.template, not arguments.quiet)
     rows = []
     for path, cosines in zip(scores.paths, scores.cosines, strict=True):

@@ -34,7 +34,7 @@ class MuQTrainer(StageTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self.teacher is not None:
             inputs = {**inputs, "target_tokens": self.teacher.tokens(inputs["input_values"])}
-        outputs = model(**inputs)
+        outputs = model(**inputs, return_logits=False)
         self._count(model.training, outputs)
         loss = outputs.loss
         if num_items_in_batch is not None:

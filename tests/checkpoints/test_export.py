@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoProcessor, BertConfig, pipeline
 
 from muq_hf import MuQConfig, MuQForPreTraining, MuQMuLanConfig, MuQMuLanModel
+from muq_hf.evaluation.guards import training_music
 from muq_hf.training.arguments import build_settings, flat_settings, read_config
 
 
@@ -28,8 +29,16 @@ def attribution(tmp_path):
 
 @pytest.fixture
 def shipped(micro_folder, attribution, tmp_path):
+    remember_training(micro_folder)
     export.export(micro_folder, tmp_path / "shipped", attribution)
     return tmp_path / "shipped"
+
+
+def remember_training(model):
+    """Beside the model what it heard: one file, `album/song.ogg` in the folder above."""
+    entry = {"path": str(model.parent / "album" / "song.ogg"), "name": "song.ogg", "bytes": 4, "sha256": "00"}
+    (model / "training_files.jsonl").write_text(json.dumps(entry) + "\n")
+    return model
 
 
 def test_weights_are_float16_on_disk(shipped):
@@ -63,7 +72,7 @@ def test_output_is_that_of_the_trained_model(shipped, micro_folder):
 
 
 def test_muq_mulan_loads_in_float32_with_its_processor(attribution, tmp_path):
-    export.export(save_tiny(tmp_path / "tiny"), tmp_path / "shipped", attribution)
+    export.export(remember_training(save_tiny(tmp_path / "tiny")), tmp_path / "shipped", attribution)
     model, processor = AutoModel.from_pretrained(tmp_path / "shipped"), AutoProcessor.from_pretrained(tmp_path / "shipped")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {t.dtype for t in load_file(tmp_path / "shipped" / "model.safetensors").values() if t.is_floating_point()} == {
@@ -80,7 +89,14 @@ def test_folder_holds_attribution_and_a_valid_card_and_no_places(shipped, micro_
     assert not any(str(micro_folder.parent) in text for text in texts)
 
 
+def test_probe_still_knows_what_the_model_heard(shipped, tmp_path):
+    heard = training_music(shipped)
+    assert tmp_path / "elsewhere" / "album" / "song.flac" in heard
+    assert tmp_path / "elsewhere" / "album" / "other.flac" not in heard
+
+
 def test_weights_beyond_float16_are_refused(micro_folder, attribution, tmp_path):
+    remember_training(micro_folder)
     tensors = load_file(micro_folder / "model.safetensors")
     name = next(name for name in tensors if tensors[name].is_floating_point())
     tensors[name] = torch.full_like(tensors[name], 1e5)

@@ -1,6 +1,7 @@
 """Stage 2: the published package's loss and gradients, and what a training run has to get right."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -23,13 +24,17 @@ def golden():
     return load_file(ASSETS / "pretraining.safetensors")
 
 
+def golden_batch(golden, goldens) -> dict[str, torch.Tensor]:
+    source = wave_of(goldens, 50_011)[0]
+    waves = torch.stack([source[start : start + 31_680] for start in golden["offsets"].tolist()])
+    return {"input_values": waves, "block_mask": golden["block_mask"], "mask_noise": golden["unit_noise"].float() * 0.1}
+
+
 @pytest.fixture(scope="module")
 def golden_step(golden, published_folder, goldens):
     """One step with the golden's weights, music, mask and noise: the model after it, and its output."""
     model = MuQForPreTraining.from_pretrained(published_folder, **NO_DROPOUT).train()
-    source = wave_of(goldens, 50_011)[0]
-    waves = torch.stack([source[start : start + 31_680] for start in golden["offsets"].tolist()])
-    output = model(waves, block_mask=golden["block_mask"], mask_noise=golden["unit_noise"].float() * 0.1)
+    output = model(**golden_batch(golden, goldens))
     output.loss.backward()
     return model, output
 
@@ -105,12 +110,22 @@ def test_every_recipe_option_together(tmp_path, music):
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in metrics(final) if "loss" in row)
 
 
+def test_loss_is_the_same_without_logits_of_other_tokens(golden, published_folder, golden_step, goldens):
+    model = MuQForPreTraining.from_pretrained(published_folder, **NO_DROPOUT).train()
+    output = model(**golden_batch(golden, goldens), return_logits=False)
+    assert output.logits is None and abs(output.loss / golden["loss"] - 1) < 1e-5
+    assert torch.equal(output.accuracy, golden_step[1].accuracy)
+
+
 def test_compiled_model_trains_like_a_plain_one(tmp_path, music):
     muq = {"max_steps": 2, "model": MODEL | NO_DROPOUT}
     plain = run_muq(music, tmp_path / "plain", muq=muq)
     compiled = run_muq(music, tmp_path / "compiled", muq=muq, torch_compile=True, torch_compile_backend="eager")
     ours, theirs = load_file(compiled / "model.safetensors"), load_file(plain / "model.safetensors")
-    assert ours.keys() == theirs.keys() and all(torch.allclose(ours[k], theirs[k], atol=1e-5) for k in ours)
+    # What a batch norm or a softmax takes away again has a gradient of rounding errors, which Adam makes steps of.
+    meaningful = [name for name in theirs if not re.search(r"conv\d\.bias|k_proj\.bias", name)]
+    assert ours.keys() == theirs.keys() and len(meaningful) > len(ours) * 0.8
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in meaningful)
 
 
 def test_evaluation_has_loss_and_accuracy(tmp_path, music):
