@@ -58,7 +58,8 @@ def measure(stage: str, arguments) -> dict:
             elif stage == "latent_rvq":
                 loss = model(features=teacher.latents(wave)).loss
             else:
-                loss = model(wave, target_tokens=None if teacher is None else teacher.tokens(wave)).loss
+                tokens = None if teacher is None else teacher.tokens(wave)
+                loss = model(wave, target_tokens=tokens, return_logits=False).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -1,6 +1,7 @@
 """What the three stages share: `transformers.Trainer` with seeded crops, sums over processes, and errors instead of NaN."""
 
 import json
+import time
 
 import torch
 import torch.distributed as dist
@@ -31,6 +32,27 @@ class RunningSums:
         return {name: value.cpu() for name, value in sums.items()}
 
 
+class WaitingTime:
+    """The share of the clock's time that is spent inside `with` blocks."""
+
+    def __init__(self):
+        self._spent, self._since, self._entered = 0.0, None, 0.0
+
+    def __enter__(self):
+        self._entered = time.perf_counter()
+        self._since = self._entered if self._since is None else self._since  # not counted: what came before the first step
+
+    def __exit__(self, *_):
+        self._spent += time.perf_counter() - self._entered
+
+    def take_share(self) -> float:
+        """Since the first block or the last call; starts anew."""
+        now = time.perf_counter()
+        share = self._spent / (now - self._since)
+        self._spent, self._since = 0.0, now
+        return share
+
+
 class StageTrainer(Trainer):
     """A stage adds to `self.sums` in `compute_loss` and turns them into metrics in `metrics_from`.
 
@@ -42,6 +64,7 @@ class StageTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.run_folder = run_folder
         self.sums = {True: RunningSums(), False: RunningSums()}
+        self.waiting = WaitingTime()
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         self.sampler = ClipSampler(len(self.train_dataset), batch, seed)
@@ -56,6 +79,10 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None):
         return self.sampler
 
+    def get_batch_samples(self, *args, **kwargs):
+        with self.waiting:
+            return super().get_batch_samples(*args, **kwargs)
+
     def training_step(self, *args, **kwargs):
         loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
@@ -67,6 +94,8 @@ class StageTrainer(Trainer):
 
     def log(self, logs, start_time=None):
         is_train, is_eval = "loss" in logs, any(key.startswith("eval_") for key in logs)
+        if is_train:
+            logs["waiting_for_data"] = self.waiting.take_share()
         if is_train or is_eval:
             sums = self.sums[is_train].take()
             prefix = "" if is_train else "eval_"

@@ -12,6 +12,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 from muq_hf import MelRVQModel, MuQForPreTraining, MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.cli import main
+from muq_hf.training import trainer
 from muq_hf.training.command import train
 from muq_hf.training.run_folder import RunFolder, last_checkpoint
 from muq_hf.training.stored_targets import INDEX, StoredTargets, store_targets
@@ -208,3 +209,22 @@ def test_broken_files_beyond_the_limit_stop_before_training(music, tmp_path):
     write_music(tmp_path / "music" / "more", 3)
     with pytest.raises(ValueError, match="2 of 5 tracks cannot be read"):
         train("mel_rvq", SHORT, {"data": str(tmp_path / "music"), "output_dir": str(tmp_path / "run")})
+
+
+def test_waiting_time_is_the_share_spent_in_its_blocks(monkeypatch):
+    clock = iter([10.0, 11.0, 12.0, 14.0, 20.0, 21.0, 22.0, 24.0])
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: next(clock))
+    waiting = trainer.WaitingTime()
+    for _ in range(2):  # 10 to 11 and 12 to 14
+        with waiting:
+            pass
+    assert waiting.take_share() == pytest.approx(3 / 10)  # of 10 to 20
+    with waiting:  # 21 to 22
+        pass
+    assert waiting.take_share() == pytest.approx(1 / 4)  # of 20 to 24
+
+
+def test_every_logged_step_says_how_long_it_waited_for_data(chain):
+    rows = [json.loads(line) for line in (chain / "muq" / "metrics.jsonl").read_text().splitlines()]
+    shares = [row["waiting_for_data"] for row in rows if "loss" in row]
+    assert shares and all(0 < share < 1 for share in shares)
