@@ -51,7 +51,7 @@ class Settings:
     """What must not change while a run is resumed."""
 
     num_texts: int = 160_000
-    steps: int = 4_000
+    steps: int = 8_000
     batch_size: int = 256
     learning_rate: float = 2e-3
     vocabulary: int = 8_192
