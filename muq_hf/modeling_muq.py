@@ -285,11 +285,13 @@ class MuQForPreTraining(MuQPreTrainedModel):
         """input_values: [B, S] clips of one length; target_tokens: [B, N, K] to predict in place of the quantizer's.
 
         block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
-        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` computes
-        those of the masked tokens alone, for the loss.
+        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` gives the
+        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False.
         """
         B, S = input_values.shape
         config = self.config
+        if not (return_loss or return_logits):
+            raise ValueError("`return_loss` and `return_logits` are both False: nothing is left to return.")
         if not return_loss:
             outputs = self.muq(input_values, output_hidden_states=output_hidden_states)
             logits = self._logits(outputs.last_hidden_state)

@@ -1,5 +1,6 @@
 """What people install: weights, licences and code in one wheel that needs nothing of this repository."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,24 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MAX_MEGABYTES = 30
 USE = """
+import socket
+
+
+def refuse(*_):
+    raise OSError("the network was used")
+
+
+socket.socket.connect = refuse
 import muq_hf
-from transformers import AutoModel
+import torch
+from transformers import AutoModel, AutoProcessor
 from muq_hf.audio import load_audio
-wave = load_audio({clip!r}, end=2.0)
+
+wave = torch.from_numpy(load_audio({clip!r}, end=2.0))
 states = AutoModel.from_pretrained(muq_hf.MUQ_TINY).eval()(wave[None]).last_hidden_state
-print(muq_hf.__file__, tuple(states.shape))
+mulan, processor = (Auto.from_pretrained(muq_hf.MUQ_MULAN_TINY) for Auto in (AutoModel, AutoProcessor))
+output = mulan.eval()(**processor(text=["piano"], audio=[wave.numpy()], sampling_rate=24_000, return_tensors="pt"))
+print(muq_hf.__file__, tuple(states.shape), tuple(output.logits_per_text.shape))
 """
 
 
@@ -44,16 +57,22 @@ def test_wheel_is_small(wheel):
 def test_wheel_holds_weights_with_their_licence_and_attribution(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for model in ("muq-tiny", "muq-mulan-tiny"):
-        for file in ("model.safetensors", "config.json", "README.md", "attribution.jsonl", "training_files.jsonl"):
+        for file in ("model.safetensors", "config.json", "README.md", "LICENSE", "attribution.jsonl", "training_files.jsonl"):
             assert f"muq_hf/checkpoints/{model}/{file}" in names
-    assert "muq_hf/checkpoints/LICENSE" in names
-    assert sum(name.endswith(".dist-info/licenses/LICENSE") for name in names) == 1
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert any(name.endswith(".dist-info/licenses/muq_hf/checkpoints/LICENSE") for name in names)
+
+
+def test_wheel_names_both_licences(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    assert "License-Expression: MIT AND CC-BY-SA-4.0" in archive.read(metadata).decode()
 
 
 def test_installed_wheel_works_without_the_source_tree(wheel, tmp_path):
     pip("install", wheel, "--no-deps", "--target", tmp_path / "site")
     script = USE.format(clip=str(ROOT / "examples" / "audio" / "bach_brandenburg.ogg"))
-    environment = {"PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "PATH": ""}
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(tmp_path / "site")) and "(1, 50, 160)" in done.stdout
+    assert done.stdout.startswith(str(tmp_path / "site")) and "(1, 50, 160) (1, 1)" in done.stdout

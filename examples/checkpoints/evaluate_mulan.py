@@ -2,14 +2,16 @@
 
     python evaluate_mulan.py --generated GENERATED --corpus CORPUS --rendered RENDERED [--model FOLDER]
 
-Captions: every generated piece of the test split is asked for by its caption among all of them. Styles: the tags of the
-recordings of the test split, named without an example. Instruments: the family of single notes, played on an unheard soundfont.
+Captions: every generated piece of the test split is asked for, among all of them, by a sentence that describes no other piece.
+Styles: the tags of the recordings of the test split, named without an example; tags are those of an album. Instruments: the
+family of single notes, played on an unheard soundfont.
 Writes results/mulan.json and prints it as a table.
 """
 
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -24,6 +26,7 @@ from selection import read_lines  # noqa: E402
 from muq_hf import MUQ_MULAN_TINY  # noqa: E402
 from muq_hf.audio import load_audio  # noqa: E402
 from muq_hf.evaluation.manifests import Clip, read_manifest, with_label  # noqa: E402
+from muq_hf.evaluation.tasks import HELD_OUT_LICENCE  # noqa: E402
 from muq_hf.evaluation.zero_shot import zero_shot_scores  # noqa: E402
 from muq_hf.training.cross_modal import CUTOFFS, retrieval_metrics  # noqa: E402
 
@@ -46,35 +49,45 @@ def main() -> None:
     found = {
         "captions of generated pieces": retrieval(model, processor, args.generated),
         "styles of recordings": styles(model, processor, args.corpus),
+        "styles of recordings, albums never trained on": styles(model, processor, args.corpus, HELD_OUT_LICENCE),
         "instrument family of notes": families(model, processor, args.rendered),
     }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))
 
 
 @torch.inference_mode()
 def retrieval(model, processor, generated: Path) -> dict:
-    """→ {measure: {score, chance}}; pieces with equal captions are all right answers to it."""
-    pieces = [row for row in read_lines(generated / "captions.jsonl") if row["split"] == "test"]
-    captions = [row["text"][0] for row in pieces]
+    """→ {measure: {score, chance}}. Only captions of one piece that no training piece has."""
+    rows = read_lines(generated / "captions.jsonl")
+    number = Counter(text for row in rows for text in row["text"])
+    pieces, captions = [], []
+    for row in rows:
+        own = [text for text in row["text"] if number[text] == 1]
+        if row["split"] == "test" and own:
+            pieces.append(row)
+            captions.append(own[0])
     text = model.get_text_features(**processor(text=captions, return_tensors="pt", padding=True)).pooler_output
     music = []
     for start in range(0, len(pieces), BATCH_PIECES):
         waves = [load_audio(generated / row["path"]) for row in pieces[start : start + BATCH_PIECES]]
         inputs = processor(audio=waves, sampling_rate=model.config.sampling_rate, return_tensors="pt")
         music.append(model.get_audio_features(**inputs).pooler_output)
-    caption_ids = torch.tensor([captions.index(caption) for caption in captions])
-    scores = retrieval_metrics(torch.cat(music), text, torch.arange(len(pieces)), caption_ids)
+    numbers = torch.arange(len(pieces))
+    scores = retrieval_metrics(torch.cat(music), text, numbers, numbers)
     measures = {
         f"{direction}_r{k}": {"score": scores[f"{direction}_r{k}"], "chance": k / len(pieces)}
         for direction in ("text_to_audio", "audio_to_text")
         for k in CUTOFFS
     }
-    return {"items": len(pieces), "classes": len(set(captions)), "measures": measures}
+    return {"items": len(pieces), "classes": len(pieces), "measures": measures}
 
 
-def styles(model, processor, corpus: Path) -> dict:
+def styles(model, processor, corpus: Path, only: str = "") -> dict:
+    """`only`: start of the licences of recordings to ask about; "GPL" for albums of which no track was trained on."""
     rows = [row for row in read_lines(corpus / "manifest.jsonl") if row["split"] == "test" and not row["duplicate_of"]]
+    rows = [row for row in rows if row["licence"].startswith(only)]
     number = {style: sum(style in row["style"] for row in rows) for row in rows for style in row["style"]}
     clips = []
     for row in rows:

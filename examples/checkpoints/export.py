@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
+from muq_hf import checkpoints
 from muq_hf.evaluation.guards import TRAINING_RECORD
 from muq_hf.hub.folders import new_folder
 
@@ -16,11 +17,12 @@ from muq_hf.hub.folders import new_folder
 WEIGHTS = "model.safetensors"
 LEFT_BEHIND = ("README.md", "training_args.bin")  # they name places on the machine of the training
 LICENCE = "cc-by-sa-4.0"
+LICENCE_TEXT = Path(checkpoints.__file__).with_name("LICENSE")
 PIPELINE_TAGS = {"muq": "feature-extraction", "muq_mulan": "zero-shot-audio-classification"}
 USES = {
-    "muq": """extract = pipeline("feature-extraction", model=folder)
+    "muq": """extract = pipeline("feature-extraction", model=muq_hf.MUQ_TINY)
 frames = extract("song.ogg", return_tensors=True)  # [1, T, D], 25 frames a second""",
-    "muq_mulan": """tag = pipeline("zero-shot-audio-classification", model=folder)
+    "muq_mulan": """tag = pipeline("zero-shot-audio-classification", model=muq_hf.MUQ_MULAN_TINY)
 scores = tag("song.wav", candidate_labels=["piano", "metal"], hypothesis_template="{} music")""",
 }
 MIN_COSINE = 0.999  # between the outputs in float32 and with weights rounded to float16
@@ -51,7 +53,12 @@ arXiv 2501.01108.
 
 
 def export(model: Path, output: Path, attribution: Path) -> None:
-    """Write the folder `output`, whole or not at all. Raises ValueError where float16 cannot hold the weights."""
+    """Write the folder `output`, whole or not at all.
+
+    Raises ValueError where float16 cannot hold the weights, and for a model that does not say what it was trained on.
+    """
+    if not (model / TRAINING_RECORD).exists():
+        raise ValueError(f"{model} lacks {TRAINING_RECORD}: only what says what it was trained on is shipped.")
     rows = [json.loads(line) for line in attribution.read_text(encoding="utf-8").splitlines()]
     with new_folder(output) as folder:
         for file in model.iterdir():
@@ -61,6 +68,7 @@ def export(model: Path, output: Path, attribution: Path) -> None:
         remember_float32(folder / "config.json")
         shutil.copy2(attribution, folder / "attribution.jsonl")
         forget_places(folder / TRAINING_RECORD)
+        shutil.copy2(LICENCE_TEXT, folder)
         write_card(folder, output.name, rows)
         check_same(model, folder)
 

@@ -20,6 +20,7 @@ TEXTS = ("a baroque orchestra", "heavy metal guitars", "celtic folk music with a
 
 def main() -> None:
     output = HERE / "results" / "clips.json"
+    output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps(listen(), indent=1) + "\n", encoding="utf-8")
     print(f"wrote {output}")
 

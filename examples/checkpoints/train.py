@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "corpus"))
 
+import listen  # noqa: E402
 from build_corpus import write_lines  # noqa: E402
 from distil_text import Settings, distil  # noqa: E402
 from export import export  # noqa: E402
@@ -52,6 +53,8 @@ def main() -> None:
     for model, name in ((muq, MUQ), (mulan, MULAN)):
         ship(model, args.output / name, work / "attribution.jsonl")
     record(work, args.results)
+    if args.output == SHIPPED:
+        listen.main()
 
 
 def parse_arguments() -> argparse.Namespace:

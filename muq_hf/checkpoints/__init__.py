@@ -10,14 +10,32 @@ from pathlib import Path
 MUQ_TINY = str(Path(__file__).parent / "muq-tiny")  # strings: `pipeline` takes no Path
 MUQ_MULAN_TINY = str(Path(__file__).parent / "muq-mulan-tiny")
 
+OWN = (MUQ_TINY, MUQ_MULAN_TINY)
+
 
 def or_own(model: str | None, own: str) -> str:
-    """→ `model`, or if none is named the folder `own`, after one line on stderr that says whose weights these are."""
-    if model is not None:
-        return model
+    """→ `model`, or if none is named the folder `own`, after a line on stderr that says whose weights these are."""
+    if model is None:
+        say_whose(own)
+        return own
+    return model
+
+
+def say_whose(own: str) -> None:
     print(
-        f"No model named: taking {Path(own).name}, muq_hf's own small weights (CC-BY-SA-4.0). They are neither those of MuQ's "
-        "authors nor those of the paper.",
+        f"Model: {short_name(own)}, muq_hf's own small weights (CC-BY-SA-4.0). They are neither those of MuQ's authors nor those "
+        "of the paper.",
         file=sys.stderr,
     )
-    return own
+
+
+def short_name(model: str) -> str:
+    """What tables call a model: of the package's own the name without its place on this machine."""
+    return Path(model).name if model in OWN else model
+
+
+def of_this_installation(model: str) -> str:
+    """For a folder of the package's own weights in another installation, that is gone, the same folder in this one."""
+    path = Path(model)
+    moved = [own for own in OWN if path.name == Path(own).name and path.parent.name == Path(own).parent.name]
+    return moved[0] if moved and not path.is_dir() else model

@@ -48,9 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
 
+    from ..checkpoints import MUQ_TINY, or_own, short_name
     from .benchmark import Settings, evaluate
     from .report import markdown_table, write_report
 
+    arguments.model = arguments.model or [or_own(None, MUQ_TINY)]
     questions = _suite_questions(arguments) if arguments.suite else _manifest_questions(arguments)
     models = _models(arguments)
     settings = Settings(
@@ -60,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         check=arguments.check,
         workers=arguments.workers,
     )
+    arguments.model = list(map(short_name, arguments.model))
     said = {name: str(value) for name, value in vars(arguments).items() if name not in ("run", "command", "debug", "list")}
     rows = evaluate(models, questions, settings, save=lambda rows: write_report(rows, said, arguments.output))
     files = sorted(map(str, arguments.output.glob("*.*")))
@@ -103,13 +106,12 @@ def _manifest_questions(arguments) -> list:
 
 def _models(arguments) -> list:
     """Encoders with what they say of their training music; unless refused, mel and random weights of the first MuQ's size too."""
-    from ..checkpoints import MUQ_TINY, or_own
     from ..inference.encoding import resolve_device
     from .encoders import RANDOM, MuQEncoder, load_encoder
     from .guards import training_music
 
     device = str(resolve_device(arguments.device))
-    specs = list(dict.fromkeys(arguments.model or [or_own(None, MUQ_TINY)]))
+    specs = list(dict.fromkeys(arguments.model))
     encoders = {spec: load_encoder(spec, device, arguments.trust_remote_code) for spec in specs}
     extra = ["cues"] if arguments.check else []
     if not arguments.no_baselines:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
 
+from ..checkpoints import short_name
 from ..configuration_muq import PRESETS, MuQConfig
 from ..inference.encoding import weights_hash
 from ..modeling_muq import MuQModel
@@ -149,11 +150,11 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
     if separator and file.endswith(".py"):
         return _load_adapter(Path(file), class_name)
     if _is_muq(spec):
-        return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), spec)
+        return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
     model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
     tower = getattr(getattr(model, "audio_model", None), "encoder", None)
     if isinstance(tower, MuQModel):  # MuQ-MuLan
-        return MuQEncoder(tower.to(device), spec)
+        return MuQEncoder(tower.to(device), short_name(spec))
     extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
     return TransformersEncoder(model.to(device), extractor, spec)
 
@@ -164,7 +165,7 @@ def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         model = MuQModel(config)
-    return MuQEncoder(model.to(device), f"{RANDOM}{source}")
+    return MuQEncoder(model.to(device), f"{RANDOM}{short_name(source)}")
 
 
 def _is_muq(spec: str) -> bool:

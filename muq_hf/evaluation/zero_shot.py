@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from transformers import AutoModel, AutoProcessor
 
-    from ..checkpoints import MUQ_MULAN_TINY, or_own
+    from ..checkpoints import MUQ_MULAN_TINY, or_own, short_name
     from ..inference.encoding import resolve_device
     from .builders import read_labelled
     from .guards import refuse_leak, training_music
@@ -44,18 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     clips = [clip for clip in with_label(clips, label) if clip.split == arguments.split]
     if not clips:
         raise ValueError(f"no clip of split {arguments.split!r} has the label {label!r}.")
-    name = or_own(arguments.model, MUQ_MULAN_TINY)
-    trained_on = training_music(name)
+    folder = or_own(arguments.model, MUQ_MULAN_TINY)
+    trained_on = training_music(folder)
     if trained_on:
-        refuse_leak(clips, trained_on, name)
-    model = AutoModel.from_pretrained(name, dtype=torch.float32).to(resolve_device(arguments.device)).eval()
-    processor = AutoProcessor.from_pretrained(name)
+        refuse_leak(clips, trained_on, folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).to(resolve_device(arguments.device)).eval()
+    processor = AutoProcessor.from_pretrained(folder)
     scores = zero_shot_scores(model, processor, clips, label, arguments.template)
     for name, value in scores.items():
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        said = {"model": name, "manifest": arguments.manifest, "label": label, "template": arguments.template}
+        said = {"model": short_name(folder), "manifest": arguments.manifest, "label": label, "template": arguments.template}
         arguments.output.write_text(json.dumps({**said, **scores}, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if (arguments.text is None) == (arguments.like is None):
         raise ValueError("ask by words or by --like FILE, one of the two.")
+    from ..checkpoints import OWN, of_this_installation, say_whose
     from .joint import JOINT_POOL, JointModel
     from .vector_index import VectorIndex
 
@@ -41,8 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"{arguments.index} was not made with a MuQ-MuLan: embed the music with one (`muq-hf embed --mulan`) to search in it."
         )
-    name = arguments.model or settings["model"]
-    if name != settings["model"]:
+    made_with = of_this_installation(settings["model"])
+    name = arguments.model or made_with
+    if name in OWN:
+        say_whose(name)
+    if name != made_with:
         print(
             f"the table was made with {settings['model']}, the query with {name}: they must be the same model.", file=sys.stderr
         )

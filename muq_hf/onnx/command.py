@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    onnx.add_argument("model", nargs="?", help="folder or Hub id of a MuQ or MuQ-MuLan (default: the package's muq-tiny)")
+    onnx.add_argument("model", help="folder or Hub id of a MuQ or MuQ-MuLan")
     onnx.add_argument("output", help="new folder")
     onnx.add_argument("--precision", nargs="+", default=["float32"], metavar="P", help="float32 (default), float16, int8")
     onnx.add_argument("--layers", nargs="+", type=int, default=[], metavar="N", help="hidden states to give besides the last")
@@ -37,17 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f"the export needs {', '.join(missing)}: pip install 'muq-hf[onnx]'")
-    from ..checkpoints import MUQ_TINY, or_own
     from .check import table
     from .export import export_onnx
 
     rows = export_onnx(
-        or_own(arguments.model, MUQ_TINY),
-        arguments.output,
-        arguments.precision,
-        arguments.layers,
-        arguments.split_at_mel,
-        arguments.licence,
+        arguments.model, arguments.output, arguments.precision, arguments.layers, arguments.split_at_mel, arguments.licence
     )
     print(f"{table(rows)}\nWrote {arguments.output}.")
     return 0

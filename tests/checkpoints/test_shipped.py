@@ -14,11 +14,14 @@ from safetensors.torch import load_file
 from transformers import AutoModel, pipeline
 
 from muq_hf import MUQ_MULAN_TINY, MUQ_TINY
+from muq_hf.checkpoints import of_this_installation
 from muq_hf.cli import main
 from muq_hf.evaluation.guards import training_music
 
 
 ROOT = Path(__file__).parents[2]
+SPLITS = ("train", "train", "valid", "valid", "test", "test")
+KINDS = ("acoustic", "electric", "acoustic", "electric", "acoustic", "electric")
 FOLDERS = pytest.mark.parametrize("folder", [MUQ_TINY, MUQ_MULAN_TINY], ids=["muq-tiny", "muq-mulan-tiny"])
 
 
@@ -28,9 +31,8 @@ def lines(path) -> list[dict]:
 
 def test_both_keep_to_their_sizes():
     """At most 4 M parameters of MuQ, 2 M of the text tower, 18 MB on disk."""
-    muq, mulan = (AutoModel.from_pretrained(folder) for folder in (MUQ_TINY, MUQ_MULAN_TINY))
-    assert sum(p.numel() for p in muq.parameters()) <= 4_000_000
-    assert sum(p.numel() for p in mulan.text_model.parameters()) <= 2_000_000
+    assert sum(tensor.numel() for tensor in load_file(Path(MUQ_TINY) / "model.safetensors").values()) <= 4_000_000
+    assert sum(p.numel() for p in AutoModel.from_pretrained(MUQ_MULAN_TINY).text_model.parameters()) <= 2_000_000
     files = [Path(folder) / "model.safetensors" for folder in (MUQ_TINY, MUQ_MULAN_TINY)]
     assert sum(file.stat().st_size for file in files) <= 18e6
 
@@ -98,6 +100,34 @@ def test_commands_take_them_when_no_model_is_named(tmp_path, capsys, monkeypatch
     ):
         assert main(command) == 0
         first = capsys.readouterr().err.splitlines()[0]
-        assert first.startswith(f"No model named: taking {name}") and "neither those of MuQ's authors" in first
+        assert first.startswith(f"Model: {name}, muq_hf's own") and "neither those of MuQ's authors" in first
     assert main(["search", "an orchestra", "--index", str(index)]) == 0
-    assert capsys.readouterr().out.count(".ogg") == 2
+    found = capsys.readouterr()
+    assert found.out.count(".ogg") == 2 and found.err.startswith("Model: muq-mulan-tiny")
+
+
+def test_probe_and_zero_shot_take_them_too(tmp_path, capsys):
+    clips = sorted((ROOT / "examples" / "audio").glob("*.ogg"))
+    labelled = zip(clips, SPLITS, KINDS, strict=True)
+    rows = [{"path": str(clip), "split": split, "labels": {"kind": kind}} for clip, split, kind in labelled]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest = ["--manifest", str(tmp_path / "m.jsonl")]
+    probe = ["probe", *manifest, "--no-baselines", "--probes", "linear", "--seeds", "1", "--output", str(tmp_path / "probed")]
+    assert main(probe) == 0
+    assert "muq-tiny" in json.loads((tmp_path / "probed" / "results.json").read_text())["settings"]["model"]
+    assert main(["zero-shot", *manifest, "--output", str(tmp_path / "z.json")]) == 0
+    assert json.loads((tmp_path / "z.json").read_text())["model"] == "muq-mulan-tiny"
+    assert "Model: muq-tiny" in (error := capsys.readouterr().err) and "Model: muq-mulan-tiny" in error
+
+
+def test_index_of_another_installation_is_searched_with_this_one(tmp_path):
+    elsewhere = tmp_path / "old" / "site-packages" / "muq_hf" / "checkpoints" / "muq-mulan-tiny"
+    assert of_this_installation(str(elsewhere)) == MUQ_MULAN_TINY
+    elsewhere.mkdir(parents=True)
+    assert of_this_installation(str(elsewhere)) == str(elsewhere)
+    assert of_this_installation("OpenMuQ/MuQ-MuLan-large") == "OpenMuQ/MuQ-MuLan-large"
+
+
+def test_model_card_is_valid_and_finished():
+    card = ModelCard.load(ROOT / "MODEL_CARD.md")
+    assert card.data.license == "cc-by-sa-4.0" and "@@" not in card.text

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from transformers import AutoModel, Trainer, TrainingArguments
 from muq_hf import MelRVQConfig, MelRVQModel, MuQConfig, MuQForPreTraining
 from muq_hf.masking_muq import draw_block_mask, draw_noise
 from muq_hf.published_muq import convert_state_dict
+from muq_hf.training.clips import ClipDataset
 from muq_hf.training.command import train
 
 
@@ -126,6 +128,13 @@ def test_compiled_model_trains_like_a_plain_one(tmp_path, music):
     meaningful = [name for name in theirs if not re.search(r"conv\d\.bias|k_proj\.bias", name)]
     assert ours.keys() == theirs.keys() and len(meaningful) > len(ours) * 0.8
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in meaningful)
+
+
+def test_time_spent_waiting_for_slow_files_is_logged(tmp_path, music, monkeypatch):
+    read = ClipDataset.__getitem__
+    monkeypatch.setattr(ClipDataset, "__getitem__", lambda self, index: time.sleep(0.5) or read(self, index))
+    final = run_muq(music, tmp_path / "run", muq={"max_steps": 2}, logging_steps=1, dataloader_num_workers=0, eval_strategy="no")
+    assert [row for row in metrics(final) if "loss" in row][-1]["waiting_for_data"] > 0.5
 
 
 def test_evaluation_has_loss_and_accuracy(tmp_path, music):

@@ -222,9 +222,3 @@ def test_waiting_time_is_the_share_spent_in_its_blocks(monkeypatch):
     with waiting:  # 21 to 22
         pass
     assert waiting.take_share() == pytest.approx(1 / 4)  # of 20 to 24
-
-
-def test_every_logged_step_says_how_long_it_waited_for_data(chain):
-    rows = [json.loads(line) for line in (chain / "muq" / "metrics.jsonl").read_text().splitlines()]
-    shares = [row["waiting_for_data"] for row in rows if "loss" in row]
-    assert shares and all(0 < share < 1 for share in shares)
