@@ -60,34 +60,25 @@ def run_probes(
     else only the heads' randomness differs. shuffle: permute the fitted labels, after which scores must be chance.
     jobs: processes that fit side by side, one thread each.
     """
-    units = [(seed, probe) for seed in range(seeds) for probe in probes]
-    fitted = joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_fit)(_Split(features, target, primary, seed, redraw and seed > 0, shuffle), probe)
-        for seed, probe in units
-    )
+    splits = [_Split(features, target, primary, seed, redraw and seed > 0, shuffle) for seed in range(seeds)]
+    fits = [joblib.delayed(split.mlp)() for split in splits if "mlp" in probes]  # the longest first
+    if "linear" in probes:
+        fits += [joblib.delayed(split.linear)(layer) for split in splits for layer in range(len(features.layer_names))]
+    fitted = iter(joblib.Parallel(n_jobs=jobs)(fits))
     result = ProbeResult()
-    weights = []
-    for (_, probe), scores in zip(units, fitted, strict=True):
-        if probe == "mlp":
-            test, layer_weights = scores
-            result.mlp.append(test)
-            weights.append(layer_weights)
-            continue
-        for name, (_, test) in scores.items():
-            result.layers.setdefault(name, []).append(test)
-        chosen = max(scores, key=lambda name: scores[name][0][primary])
-        result.chosen_layers.append(chosen)
-        result.linear.append(scores[chosen][1])
-    if weights:
+    if "mlp" in probes:
+        tests, weights = zip(*(next(fitted) for _ in splits), strict=True)
+        result.mlp.extend(tests)
         result.layer_weights.extend(np.mean(weights, axis=0).tolist())
+    if "linear" in probes:
+        for _ in splits:
+            scores = {name: next(fitted) for name in features.layer_names}  # on validation and test
+            for name, (_, test) in scores.items():
+                result.layers.setdefault(name, []).append(test)
+            chosen = max(scores, key=lambda name: scores[name][0][primary])
+            result.chosen_layers.append(chosen)
+            result.linear.append(scores[chosen][1])
     return result
-
-
-def _fit(split: "_Split", probe: str):
-    """→ of "mlp": scores on the test split and weights of the layers; of "linear": layer name → scores on validation and test."""
-    if probe == "mlp":
-        return split.mlp()
-    return {name: split.linear(layer) for layer, name in enumerate(split.features.layer_names)}
 
 
 def majority_scores(features: Features, target) -> Scores:
