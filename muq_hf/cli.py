@@ -5,6 +5,7 @@ Each module in `COMMANDS` provides `add_arguments(parser)` and `run(arguments) -
 
 import argparse
 import importlib
+import os
 import sys
 
 from .allocator import reuse_memory
@@ -24,6 +25,7 @@ COMMANDS = {  # name: (module, one line for the list of commands)
 USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_UNREAD = 141  # 128 + SIGPIPE: whoever read the output has gone (`| head`)
 
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -43,13 +45,18 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command → exit code: 0 done, 1 done with failures, 2 wrong use, 130 interrupted."""
+    """Run one command → exit code: 0 done, 1 done with failures, 2 wrong use, 130 interrupted, 141 output not read."""
     argv = sys.argv[1:] if argv is None else argv
     chosen = argv[0] if argv else None
     reuse_memory()
     try:
         arguments = build_parser(chosen).parse_args(argv)
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more as it ends
+        return EXIT_UNREAD
     except USER_ERRORS as error:
         if "--debug" in argv:
             raise

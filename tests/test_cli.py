@@ -54,6 +54,21 @@ def test_module_runs_as_a_program():
     assert result.returncode == 0 and "embed" in result.stdout
 
 
+def test_output_that_nobody_reads_on_is_no_error():
+    command = [sys.executable, "-m", "muq_hf.cli", "probe", "--list"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == cli.EXIT_UNREAD
+
+
+@pytest.mark.parametrize("command", [["embed", "--output", "e.parquet"], ["tag", "--labels", "labels.txt"]])
+def test_a_revision_needs_a_model(command, song, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("piano\n")
+    code = cli.main([command[0], str(song), *command[1:], "--revision", "main"])
+    assert code == cli.EXIT_USER_ERROR and "--revision main needs --model" in capsys.readouterr().err
+
+
 def test_embed_writes_a_table_and_says_so(model_folder, song, tmp_path, capsys):
     output = tmp_path / "e.parquet"
     arguments = ["embed", str(song), "--model", str(model_folder), "--output", str(output), "--layer", "-1", "--workers", "1"]

@@ -13,9 +13,14 @@ MUQ_MULAN_TINY = str(Path(__file__).parent / "muq-mulan-tiny")
 OWN = (MUQ_TINY, MUQ_MULAN_TINY)
 
 
-def or_own(model: str | None, own: str) -> str:
-    """→ `model`, or if none is named the folder `own`, after a line on stderr that says whose weights these are."""
+def or_own(model: str | None, own: str, revision: str | None = None) -> str:
+    """→ `model`, or if none is named the folder `own`, after a line on stderr that says whose weights these are.
+
+    Raises ValueError for a revision without a model: only models on the Hub have some.
+    """
     if model is None:
+        if revision is not None:
+            raise ValueError(f"--revision {revision} needs --model: the weights that come with the package have no revisions.")
         say_whose(own)
         return own
     return model

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = embed_files(
             arguments.inputs,
-            or_own(arguments.model, MUQ_MULAN_TINY if arguments.mulan else MUQ_TINY),
+            or_own(arguments.model, MUQ_MULAN_TINY if arguments.mulan else MUQ_TINY, arguments.revision),
             arguments.output,
             layer=arguments.layer,
             pool=arguments.pool,

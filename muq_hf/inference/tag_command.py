@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if repeated:
         print(f"{arguments.labels}: labels that come more than once count once: {', '.join(repeated)}", file=sys.stderr)
     paths = collect_inputs(arguments.inputs)
-    model = JointModel(or_own(arguments.model, MUQ_MULAN_TINY), "both", arguments.revision, arguments.device)
+    name = or_own(arguments.model, MUQ_MULAN_TINY, arguments.revision)
+    model = JointModel(name, "both", arguments.revision, arguments.device)
     scores = tag_files(paths, labels, model, arguments.template, not arguments.quiet)
     rows = []
     for path, cosines in zip(scores.paths, scores.cosines, strict=True):
