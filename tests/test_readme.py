@@ -1,10 +1,13 @@
 """The README's snippets run, in order, with the weights of the package; a small folder stands for the published ones."""
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import AutoModel, AutoProcessor
 
@@ -15,6 +18,8 @@ from muq_hf.cli import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^muq-hf .*", README, re.MULTILINE)
+WITH_OWN_WEIGHTS = ("embed", "search", "tag", "data", "probe --list")  # the others need the Hub, hours, or a model of one's own
 
 
 @pytest.fixture
@@ -39,6 +44,28 @@ def test_all_snippets_run_in_order(names):
     assert names["nearest"][0].payload["path"] == names["table"]["path"][0]
     assert names["scores"][0]["score"] >= names["scores"][1]["score"]
     assert names["loss"].isfinite()
+
+
+@pytest.fixture
+def music(tmp_path, monkeypatch):
+    """A folder with the files that the README's commands name."""
+    monkeypatch.chdir(tmp_path)
+    clips = [ROOT / "examples" / "audio" / f"{name}.ogg" for name in ("bach_brandenburg", "metal_ezer_ev")]
+    for folder in ("songs", "MUSIC", "examples/audio"):
+        Path(folder).mkdir(parents=True)
+        for clip in clips:
+            shutil.copy2(clip, folder)
+    soundfile.write("song.mp3", *soundfile.read(clips[0]))
+    Path("labels.txt").write_text("baroque\nmetal\n")
+
+
+def test_commands_run_in_order(music, capsys):
+    run = [shlex.split(line, comments=True)[1:] for line in COMMANDS if line.removeprefix("muq-hf ").startswith(WITH_OWN_WEIGHTS)]
+    assert len(run) >= 10
+    for arguments in run:
+        if arguments[0] == "embed":
+            Path("songs.parquet").unlink(missing_ok=True)  # two sections of the README write it
+        assert main(arguments) == 0, (arguments, capsys.readouterr().err)
 
 
 def test_sentence_transformers_gives_the_vectors_of_both_towers(names):
