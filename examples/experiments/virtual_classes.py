@@ -41,16 +41,16 @@ from muq_hf.training.plots import new_figure, save_figure
 
 
 PAPER_PARAMETERS = 310_000_000  # arXiv 2501.01108, section 4
-CODEBOOKS = 4  # with 8 the head of the largest arm alone would have 4.2 M parameters
+CODEBOOKS = 4  # with 8 the head of the largest arm alone would have 2.6 M parameters
 PAPER = {"codes": 1024, "replaced": True, "virtual": 0}
 ARMS = [
     {"codes": 128, "replaced": True, "virtual": 0},
     {"codes": 512, "replaced": True, "virtual": 0},
     PAPER,
-    {"codes": 4096, "replaced": True, "virtual": 0},
+    {"codes": 2048, "replaced": True, "virtual": 0},
     {"codes": 1024, "replaced": False, "virtual": 0},
-    {"codes": 4096, "replaced": False, "virtual": 0},
-    {"codes": 1024, "replaced": True, "virtual": 3072},
+    {"codes": 2048, "replaced": False, "virtual": 0},
+    {"codes": 1024, "replaced": True, "virtual": 1024},
 ]
 TASKS = ("pitch", "instrument")
 HEARD = score_names(TASKS)
