@@ -254,6 +254,7 @@ def _open_binary(source: AudioSource, stack: contextlib.ExitStack) -> tuple[Bina
 
 def _choose_reader(file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack) -> SoundFileReader | FfmpegReader:
     """soundfile where it knows the content; else ffmpeg, but never for a suffix that soundfile should have known."""
+    file.seek(0)  # whoever wrote or read it before has left it elsewhere
     if not file.read(1):
         raise AudioError("empty", f"{name} is empty (0 bytes).")
     suffix = Path(name).suffix.lower()

@@ -160,8 +160,10 @@ def test_sources_of_every_kind_are_the_same(encoded):
         def __init__(self):
             self.read = io.BytesIO(data).read
 
+    written = io.BytesIO()
+    written.write(data)  # leaves the position at the end
     with open(path, "rb") as file:
-        for source in (str(path), data, bytearray(data), io.BytesIO(data), file, Socket()):
+        for source in (str(path), data, bytearray(data), io.BytesIO(data), written, file, file, Socket()):
             np.testing.assert_array_equal(load_audio(source), expected)
         assert not file.closed
 

@@ -10,12 +10,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from muq_hf import checkpoints
-from muq_hf.evaluation.guards import TRAINING_RECORD
-from muq_hf.hub.folders import new_folder
+from muq_hf.hub.folders import copy_model_files, new_folder
+from muq_hf.training_record import TRAINING_RECORD
 
 
 WEIGHTS = "model.safetensors"
-LEFT_BEHIND = ("README.md", "training_args.bin")  # they name places on the machine of the training
 LICENCE = "cc-by-sa-4.0"
 LICENCE_TEXT = Path(checkpoints.__file__).with_name("LICENSE")
 PIPELINE_TAGS = {"muq": "feature-extraction", "muq_mulan": "zero-shot-audio-classification"}
@@ -61,13 +60,10 @@ def export(model: Path, output: Path, attribution: Path) -> None:
         raise ValueError(f"{model} lacks {TRAINING_RECORD}: only what says what it was trained on is shipped.")
     rows = [json.loads(line) for line in attribution.read_text(encoding="utf-8").splitlines()]
     with new_folder(output) as folder:
-        for file in model.iterdir():
-            if file.is_file() and file.name not in LEFT_BEHIND:
-                shutil.copy2(file, folder)
+        copy_model_files(model, folder)
         save_half(load_file(model / WEIGHTS), folder / WEIGHTS)
         remember_float32(folder / "config.json")
         shutil.copy2(attribution, folder / "attribution.jsonl")
-        forget_places(folder / TRAINING_RECORD)
         shutil.copy2(LICENCE_TEXT, folder)
         write_card(folder, output.name, rows)
         check_same(model, folder)
@@ -89,13 +85,6 @@ def remember_float32(config_file: Path) -> None:
         part["dtype"] = "float32"
         part.pop("_name_or_path", None)
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def forget_places(record: Path) -> None:
-    """Of each training file's path only the last folder and the name stay: what `muq-hf probe` knows a track by."""
-    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-    lines = [json.dumps(row | {"path": "/".join(Path(row["path"]).parts[-2:])}) for row in rows]
-    record.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def write_card(folder: Path, name: str, rows: list[dict]) -> None:

@@ -16,7 +16,9 @@ from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
 from ..checkpoints import short_name
 from ..configuration_muq import PRESETS, MuQConfig
 from ..inference.encoding import weights_hash
+from ..inference.joint import is_joint_config
 from ..modeling_muq import MuQModel
+from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from ..published_muq import is_published_config
 
 
@@ -151,10 +153,10 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
         return _load_adapter(Path(file), class_name)
     if _is_muq(spec):
         return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
-    model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    tower = getattr(getattr(model, "audio_model", None), "encoder", None)
-    if isinstance(tower, MuQModel):  # MuQ-MuLan
+    if is_joint_config(_config_of(spec)):
+        tower = MuQMuLanAudioModelWithProjection.from_pretrained(spec, dtype=torch.float32).audio_model.encoder
         return MuQEncoder(tower.to(device), short_name(spec))
+    model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
     extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
     return TransformersEncoder(model.to(device), extractor, spec)
 
@@ -169,8 +171,12 @@ def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
 
 
 def _is_muq(spec: str) -> bool:
-    config, _ = PreTrainedConfig.get_config_dict(spec)
+    config = _config_of(spec)
     return is_published_config(config) or config.get("model_type") == MuQConfig.model_type
+
+
+def _config_of(spec: str) -> dict:
+    return PreTrainedConfig.get_config_dict(spec)[0]
 
 
 def _load_adapter(file: Path, class_name: str) -> Encoder:

@@ -5,6 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,12 @@ from ..audio import AudioError, load_audio
 from .encoders import FRAME_RATE, Encoder
 from .manifests import Clip
 from .threads import torch_threads
+
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs at once on one cache are not detected there
+    fcntl = None
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
@@ -32,7 +39,8 @@ POOLED_DTYPE, FRAMES_DTYPE = np.float32, np.float16
 class FeatureStore:
     """Rows of all layers side by side in one file that only grows; `index.jsonl` says whose they are.
 
-    A clip has one row (its mean) or one per frame. A run that is cut off loses the batch it was at, nothing else.
+    A clip has one row (its mean) or one per frame. A run that is cut off loses the batch it was at, nothing else. Whoever
+    makes one and adds to it holds `only_one_writer`.
     """
 
     def __init__(self, folder: Path, encoder: Encoder, per_frame: bool):
@@ -42,7 +50,6 @@ class FeatureStore:
         self._rows: dict[str, tuple[int, int]] = {}  # clip → first row and number of rows
         self._num_rows = 0
         self.widths: list[int] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         if meta_file.exists():
             meta = json.loads(meta_file.read_text(encoding="utf-8"))
             self.widths = meta["widths"]
@@ -95,6 +102,20 @@ class FeatureStore:
                 data.truncate(self._num_rows * row_bytes)
 
 
+@contextmanager
+def only_one_writer(folder: Path) -> Iterator[None]:
+    """Wait until no other run adds to the features in `folder` (where the system has `flock`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                print(f"another run adds to {folder}: waiting for it.", file=sys.stderr)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True)
 class Features:
     """The features of `clips`, those that could be read, in their order; `failures` says why others are missing."""
@@ -130,19 +151,26 @@ def extract(
     Raises ValueError if more than 5 % of the clips cannot be read.
     """
     kind = ("frames" if per_frame else "clips") + ("-equalised" if equalised else "")
-    store = FeatureStore(cache / encoder.fingerprint / kind, encoder, per_frame)
+    folder = cache / encoder.fingerprint / kind
     keys, failures, found = _keys(clips)
-    pending = [(key, clip) for key, clip in zip(keys, found, strict=True) if key not in store]
-    pending = list(dict(pending).items())  # a clip that is listed twice is encoded once
-    bar = tqdm(total=len(pending), desc=encoder.name, unit="clip", disable=not progress or not pending, file=sys.stderr)
-    with bar:
-        for keys_of_batch, rows in _encoded(encoder, _decoded(pending, encoder, equalised, workers, failures), per_frame):
-            store.add(keys_of_batch, rows)
-            bar.update(len(rows))
-    if len(failures) > MAX_FAILED_SHARE * len(clips):
-        raise ValueError(f"{len(failures)} of {len(clips)} clips cannot be read, the first: {failures[0]}")
+    with only_one_writer(folder):
+        store = FeatureStore(folder, encoder, per_frame)
+        pending = [(key, clip) for key, clip in zip(keys, found, strict=True) if key not in store]
+        pending = list(dict(pending).items())  # a clip that is listed twice is encoded once
+        bar = tqdm(total=len(pending), desc=encoder.name, unit="clip", disable=not progress or not pending, file=sys.stderr)
+        with bar:
+            for keys_of_batch, rows in _encoded(encoder, _decoded(pending, encoder, equalised, workers, failures), per_frame):
+                store.add(keys_of_batch, rows)
+                bar.update(len(rows))
+    check_failures(failures, len(clips))
     kept = [(key, clip) for key, clip in zip(keys, found, strict=True) if key in store]
     return Features([clip for _, clip in kept], [key for key, _ in kept], store, encoder.layer_names, failures)
+
+
+def check_failures(failures: Sequence[str], total: int) -> None:
+    """Raises ValueError if more than 5 % of `total` clips could not be read."""
+    if len(failures) > MAX_FAILED_SHARE * total:
+        raise ValueError(f"{len(failures)} of {total} clips cannot be read, the first: {failures[0]}")
 
 
 def _keys(clips: Sequence[Clip]) -> tuple[list[str], list[str], list[Clip]]:

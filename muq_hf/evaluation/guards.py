@@ -1,7 +1,6 @@
 """What keeps a benchmark honest: no test music in training, chance where there is nothing to learn."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +8,11 @@ from pathlib import Path
 
 from transformers.utils import cached_file
 
+from ..json_lines import read_json_lines
+from ..training_record import TRAINING_RECORD
 from .manifests import Clip
 
 
-TRAINING_RECORD = "training_files.jsonl"  # beside the weights: what they were trained on, as `muq-hf train` writes it
 CHANCE_MARGIN = 0.05  # a check may exceed chance by this and by two deviations
 
 
@@ -39,8 +39,7 @@ def training_music(model: str | os.PathLike) -> TrainingMusic | None:
     record = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
     if record is None:
         return None
-    with open(record, encoding="utf-8") as file:
-        entries = [json.loads(line) for line in file if line.strip()]
+    entries = read_json_lines(record)
     contents: dict[int, set[str]] = {}
     for entry in entries:
         if "sha256" in entry:

@@ -112,10 +112,14 @@ def label_kind(values: Sequence) -> str:
 
 
 def complete_splits(clips: Sequence[Clip]) -> list[Clip]:
-    """Splits by their usual names; where no clip has one, or none is "valid", groups are drawn by a hash of their name."""
+    """Splits by their usual names; where no clip has one, or none is "valid", groups are drawn by a hash of their name.
+
+    Raises ValueError for names that are none of `SPLITS`, and for too few groups to draw from.
+    """
     names = {clip.split for clip in clips}
     if names == {None}:
-        return [replace(clip, split=_drawn_split(clip.group)) for clip in clips]
+        drawn = _drawn_splits({clip.group for clip in clips}, {"test": TEST_SHARE, "valid": VALID_SHARE})
+        return [replace(clip, split=drawn[clip.group]) for clip in clips]
     clips = [replace(clip, split=SPLIT_ALIASES.get(clip.split, clip.split)) for clip in clips]
     unknown = {clip.split for clip in clips} - set(SPLITS)
     if unknown:
@@ -124,10 +128,8 @@ def complete_splits(clips: Sequence[Clip]) -> list[Clip]:
     if missing:
         raise ValueError(f"the manifest has no clips of split {' and '.join(sorted(missing))}.")
     if all(clip.split != "valid" for clip in clips):
-        return [
-            replace(clip, split="valid") if clip.split == "train" and _unit_hash(clip.group) < VALID_SHARE else clip
-            for clip in clips
-        ]
+        drawn = _drawn_splits({clip.group for clip in clips if clip.split == "train"}, {"valid": VALID_SHARE})
+        return [replace(clip, split=drawn[clip.group]) if clip.split == "train" else clip for clip in clips]
     return clips
 
 
@@ -178,11 +180,25 @@ def _unit_hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
-def _drawn_split(group: str) -> str:
-    number = _unit_hash(group)
-    if number < TEST_SHARE:
-        return "test"
-    return "valid" if number < TEST_SHARE + VALID_SHARE else "train"
+def _drawn_splits(groups: set[str], shares: dict[str, float]) -> dict[str, str]:
+    """Group → split: by its hash, so that others do not move it; each split gets one group at least, the rest is "train".
+
+    Raises ValueError where there are too few groups for that.
+    """
+    if len(groups) <= len(shares):
+        raise ValueError(
+            f"{len(groups)} groups (files, where no `group` is given) are too few to draw the splits {', '.join(shares)} and "
+            "train from: give more, or a `split` for each clip."
+        )
+    left = sorted(groups, key=_unit_hash)
+    drawn, end = {}, 0.0
+    for open_splits, (split, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+        end += share
+        count = sum(_unit_hash(group) < end for group in left)
+        count = min(max(count, 1), len(left) - open_splits)  # one group each stays for the splits to come
+        drawn |= dict.fromkeys(left[:count], split)
+        left = left[count:]
+    return drawn | dict.fromkeys(left, "train")
 
 
 def _clip(row: dict, folder: Path) -> Clip:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from transformers import AutoModel, AutoProcessor
-
     from ..checkpoints import MUQ_MULAN_TINY, or_own, short_name
     from ..inference.encoding import resolve_device
     from .builders import read_labelled
@@ -48,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     trained_on = training_music(folder)
     if trained_on:
         refuse_leak(clips, trained_on, folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).to(resolve_device(arguments.device)).eval()
-    processor = AutoProcessor.from_pretrained(folder)
+    model, processor = load_joint(folder)
+    model = model.to(resolve_device(arguments.device)).eval()
     scores = zero_shot_scores(model, processor, clips, label, arguments.template)
     for name, value in scores.items():
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
@@ -60,12 +59,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def load_joint(folder: str):
+    """→ model and processor of music and text. The Auto classes do not know the published format of MuQ-MuLan."""
+    from transformers import AutoModel, AutoProcessor, PreTrainedConfig
+
+    from ..inference.joint import is_joint_config
+    from ..modeling_muq_mulan import MuQMuLanModel
+    from ..processing_muq_mulan import MuQMuLanProcessor
+
+    config, _ = PreTrainedConfig.get_config_dict(folder)
+    kinds = (MuQMuLanModel, MuQMuLanProcessor) if is_joint_config(config) else (AutoModel, AutoProcessor)
+    return kinds[0].from_pretrained(folder, dtype=torch.float32), kinds[1].from_pretrained(folder)
+
+
 @torch.inference_mode()
 def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, template: str = PLACE) -> dict[str, float]:
     """Cosines between clips and the names of all their labels, scored against the labels (tags or classes).
 
-    Raises ValueError for a template without a place for the label and for labels of another kind.
+    Raises ValueError for a template without a place for the label, for labels of another kind, and if more than 5 % of the
+    clips cannot be read; up to that they are left out.
     """
+    from .features import check_failures
     from .targets import TARGETS
 
     if PLACE not in template:
@@ -73,23 +87,37 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
     kind = label_kind([clip.labels[label] for clip in clips])
     if kind not in ("class", "multilabel"):
         raise ValueError(f"zero-shot tagging needs classes or tags, the label {label!r} is of kind {kind!r}.")
+    failures: list[str] = []
+    batches = [_embed(model, processor, clips[i : i + BATCH_CLIPS], failures) for i in range(0, len(clips), BATCH_CLIPS)]
+    check_failures(failures, len(clips))
+    clips = [clip for read, _ in batches for clip in read]
+    audio_vectors = torch.cat([vectors for _, vectors in batches])  # [N, D]
     target = TARGETS[kind](clips, label)
     texts = [template.replace(PLACE, str(name)) for name in target.classes]
     inputs = processor(text=texts, return_tensors="pt", padding=True).to(model.device)
     text_vectors = _unit(model.get_text_features(**inputs))  # [K, D]
-    audio_vectors = torch.cat([_embed(model, processor, clips[i : i + BATCH_CLIPS]) for i in range(0, len(clips), BATCH_CLIPS)])
     cosines = (audio_vectors @ text_vectors.T).float().cpu().numpy()  # [N, K]
-    return {"clips": len(clips), "labels": len(texts), **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
+    found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
+    return {**found, **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
 
 
-def _embed(model, processor, clips: Sequence[Clip]) -> torch.Tensor:
-    """→ [B, D] of length 1."""
-    from ..audio import load_audio
+def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tuple[list[Clip], torch.Tensor]:
+    """→ the clips that can be read, and their vectors [B, D] of length 1."""
+    from ..audio import AudioError, load_audio
 
     rate = processor.feature_extractor.sampling_rate
-    waves = [load_audio(clip.path, rate, start=clip.start, end=clip.end) for clip in clips]
+    read, waves = [], []
+    for clip in clips:
+        try:
+            waves.append(load_audio(clip.path, rate, start=clip.start, end=clip.end))
+            read.append(clip)
+        except AudioError as error:
+            failures.append(str(error))
+            print(f"left out: {error}", file=sys.stderr)
+    if not waves:
+        return [], torch.empty(0)  # the one shape that `torch.cat` takes beside others
     inputs = processor(audio=waves, sampling_rate=rate, return_tensors="pt").to(model.device)
-    return _unit(model.get_audio_features(**inputs))
+    return read, _unit(model.get_audio_features(**inputs))
 
 
 def _unit(output) -> torch.Tensor:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from .card import card_data_of, model_card
-from .folders import new_folder
+from .folders import copy_model_files, new_folder
 
 
 PACKAGE = Path(__file__).parent.parent
@@ -73,9 +73,7 @@ def export_hub(model: str | Path, output: str | Path, licence: str | None = None
         raise ValueError(f"the licence of the weights in {model} is unknown; name it with --license, for instance cc-by-nc-4.0.")
 
     with new_folder(output) as folder:
-        for file in model.iterdir():
-            if file.is_file() and file.suffix != ".py" and file.name != "README.md":
-                shutil.copy2(file, folder)
+        copy_model_files(model, folder)
         entries = [*AUTO_MAPS[model_type].values(), FEATURE_EXTRACTORS[model_type]]
         config["auto_map"] = AUTO_MAPS[model_type]
         if model_type in PIPELINES:

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..training_record import forget_places
+
+
+LEFT_BEHIND = ("README.md", "training_args.bin")  # they name places on the machine of the training
+
 
 @contextmanager
 def new_folder(output: str | Path) -> Iterator[Path]:
@@ -25,3 +30,11 @@ def new_folder(output: str | Path) -> Iterator[Path]:
         unfinished.rename(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def copy_model_files(model: Path, folder: Path) -> None:
+    """The files of a trained model, without code and card, and without what tells where on its machine the music lay."""
+    for file in model.iterdir():
+        if file.is_file() and file.suffix != ".py" and file.name not in LEFT_BEHIND:
+            shutil.copy2(file, folder)
+    forget_places(folder)

@@ -1,6 +1,5 @@
 """Bulk embedding: music files → one Parquet table of vectors, or frames per file."""
 
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from transformers import PreTrainedConfig
 
 from .. import __version__
 from ..configuration_muq_mulan import MuQMuLanConfig
+from ..json_lines import to_json_lines
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from .decoding import DecodingPool
@@ -313,7 +313,7 @@ def _write_failures(output: Path, failures: list[FileFailure]) -> Path:
     path = output.with_name(output.name.removesuffix(".parquet") + ".failures.jsonl")
     lines = [{"path": path_text(f.path), "reason": f.reason, "message": path_text(f.message)} for f in failures]
     if lines:
-        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+        path.write_text(to_json_lines(lines), "utf-8")
     else:
         path.unlink(missing_ok=True)
     return path

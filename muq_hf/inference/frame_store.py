@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..configuration_muq import MuQConfig
+from ..json_lines import read_json_lines, to_json_lines
 from .inputs import path_text
 from .journal import Journal
 from .settings import EmbedSettings
@@ -50,8 +51,7 @@ class FrameStore:
         """Keep the files of a finished folder of the same settings."""
         try:
             stored = EmbedSettings.from_dict(json.loads((self.output / SETTINGS).read_text("utf-8")))
-            lines = [json.loads(line) for line in (self.output / MANIFEST).read_text("utf-8").splitlines()]
-            self._in_manifest = {line["path"]: line for line in lines}
+            self._in_manifest = {line["path"]: line for line in read_json_lines(self.output / MANIFEST)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.output} is no output of `muq-hf embed --pool none`: use another --output.") from error
         self.settings.require_same(stored, str(self.output))
@@ -95,14 +95,14 @@ class FrameStore:
             lines[path_text(path)] = self._line(path, records)
         self._remove_replaced({line["file"] for line in lines.values()})
         _replace_text(self.output / SETTINGS, json.dumps(self.settings.to_dict(), indent=2))
-        _replace_text(self.output / MANIFEST, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values()))
+        _replace_text(self.output / MANIFEST, to_json_lines(lines.values()))
         return len(lines)
 
     def _remove_replaced(self, kept: set[str]) -> None:
         """Delete the frames that an overwritten manifest named."""
         if self.exists(self.output):
-            for line in (self.output / MANIFEST).read_text("utf-8").splitlines():
-                if (name := Path(json.loads(line)["file"]).name) not in kept:
+            for line in read_json_lines(self.output / MANIFEST):
+                if (name := Path(line["file"]).name) not in kept:
                     (self.output / name).unlink(missing_ok=True)
 
     @property

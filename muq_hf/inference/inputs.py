@@ -15,7 +15,7 @@ PATH_COLUMNS = ("path", "file_name", "audio", "file")  # the first of these that
 
 
 def collect_inputs(inputs: Iterable[str | os.PathLike]) -> list[str]:
-    """→ paths in the given order, folders searched for audio files, manifests read, each file once.
+    """→ absolute paths in the given order, folders searched for audio files, manifests read, each file once.
 
     A manifest names one file per line (.txt, .m3u, .m3u8; "#" starts a comment) or has a column or key "path", "file_name",
     "audio" or "file" (.csv, .tsv, .jsonl). Its relative paths start at its own folder. Missing files stay in the list: they
@@ -31,12 +31,9 @@ def collect_inputs(inputs: Iterable[str | os.PathLike]) -> list[str]:
             paths += read_manifest(item)
         else:
             paths.append(item)
-    unique: dict[str, str] = {}
-    for path in paths:
-        unique.setdefault(os.path.abspath(path), path)
-    if not unique:
+    if not paths:
         raise ValueError(f"no audio file in {', '.join(inputs) or 'an empty list'}.")
-    return list(unique.values())
+    return list(dict.fromkeys(map(os.path.abspath, paths)))
 
 
 def read_manifest(path: str) -> list[str]:

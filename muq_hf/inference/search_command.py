@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--like", metavar="FILE", help="what it should be like, as a music file")
     parser.add_argument("--index", required=True, metavar="FILE.parquet", help="table made by `muq-hf embed` with a MuQ-MuLan")
     parser.add_argument("--model", help="folder or Hub id of that MuQ-MuLan (default: the one that the table names)")
-    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
+    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub (default: the table's)")
     parser.add_argument("--top-k", type=int, default=10, metavar="N", help="results (default: 10)")
     parser.add_argument("--format", default="table", choices=("table", "csv", "jsonl"), help="of the output (default: table)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
@@ -50,7 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             f"the table was made with {settings['model']}, the query with {name}: they must be the same model.", file=sys.stderr
         )
-    model = JointModel(name, "audio" if arguments.text is None else "text", arguments.revision, arguments.device)
+    revision = arguments.revision
+    if revision is None and arguments.model is None and not settings["revision"].startswith("sha256:"):
+        revision = settings["revision"]  # the commit that the table was made with, whatever came after it
+    model = JointModel(name, "audio" if arguments.text is None else "text", revision, arguments.device)
     query = model.embed_file(arguments.like) if arguments.text is None else model.embed_texts([arguments.text])[0]
     scores, rows = index.search(query[None], arguments.top_k)
     PRINTERS[arguments.format](index.hits(scores[0], rows[0]))

@@ -181,13 +181,31 @@ def read_config(path: str | Path) -> dict:
 
 
 def flat_settings(config: dict, stage: str, overrides: dict) -> dict:
-    """The settings of `stage`: defaults, then the shared ones, the parent stage's, the stage's own, the command line's."""
+    """The settings of `stage`: defaults, then the shared ones, the parent stage's, the stage's own, the command line's.
+
+    What comes later goes before. Of `model` single fields do, unless a preset is named anew.
+    """
     parent = PARENTS[stage]
     inherited = dict(config.get(parent, {})) if parent else {}
     for name in NOT_INHERITED.get(stage, ()):
         inherited.pop(name, None)
     shared = {name: value for name, value in config.items() if name not in STAGE_ARGUMENTS}
-    return {**COMMON_DEFAULTS, **STAGE_DEFAULTS[parent or stage], **shared, **inherited, **config.get(stage, {}), **overrides}
+    flat = {**COMMON_DEFAULTS, **STAGE_DEFAULTS[parent or stage]}
+    for given in (shared, inherited, config.get(stage, {}), overrides):
+        flat = _overridden(flat, given)
+    return flat
+
+
+def _overridden(flat: dict, given: dict) -> dict:
+    """`given` before `flat`, without what belongs to a choice that `given` makes otherwise."""
+    flat = dict(flat)
+    if given.get("lr_scheduler_type", flat.get("lr_scheduler_type")) != flat.get("lr_scheduler_type"):
+        flat.pop("lr_scheduler_kwargs", None)
+    if "num_train_epochs" in given:
+        flat["max_steps"] = -1
+    if isinstance(given.get("model"), dict) and isinstance(flat.get("model"), dict) and "preset" not in given["model"]:
+        given = {**given, "model": {**flat["model"], **given["model"]}}
+    return {**flat, **given}
 
 
 def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:

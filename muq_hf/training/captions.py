@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..json_lines import numbered_lines
 from ..processing_muq_mulan import MuQMuLanProcessor
 from .clips import ClipDataset
 from .tracks import Track
@@ -33,9 +34,7 @@ def read_words(manifest: str | Path) -> dict[tuple[str, float], Words]:
     manifest, words = Path(manifest), {}
     if not manifest.is_file():
         raise ValueError(f'`data` must be a JSONL manifest with "text" or "tags" for every track, got {manifest}.')
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(manifest):
         try:
             entry = json.loads(line)
             path = str(manifest.parent / entry["path"])

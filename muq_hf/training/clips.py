@@ -1,6 +1,5 @@
 """Random crops of tracks. Each is a pure function of (seed, number), so two runs, any workers and a resumed run agree."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..audio import AudioError
 from ..decoding_muq import open_audio, resample
+from ..json_lines import read_json_lines, to_json_lines
 from .tracks import Skipped, Track
 
 
@@ -50,14 +50,13 @@ class SkipLog:
 
     def add(self, skipped: Skipped) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(skipped), ensure_ascii=False) + "\n")
+            file.write(to_json_lines([asdict(skipped)]))
 
     def read(self) -> list[Skipped]:
         """Each track once."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return list({item.name: item for item in (Skipped(**json.loads(line)) for line in lines)}.values())
+        return list({item.name: item for item in (Skipped(**row) for row in read_json_lines(self.path))}.values())
 
 
 def read_crop(track: Track, start: float, num_samples: int, sampling_rate: int, channel: float | None) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`muq-hf train`, and the entry of `python -m muq_hf.training.STAGE` under torchrun."""
 
 import argparse
+import filecmp
 import logging
 import os
 import shutil
@@ -121,13 +122,25 @@ class _Chain:
         return self._publish(teacher, output)
 
     def _publish(self, model: Path, output: Path) -> Path:
-        """`RUN/final`: the last stage's model, without taking its space twice where the disk can link."""
-        final, partial = output / "final", output / "final.partial"
-        if int(os.environ.get("RANK", 0)) == 0 and not final.exists():
-            shutil.rmtree(partial, ignore_errors=True)
+        """`RUN/final`: the last stage's model, without taking its space twice where the disk can link.
+
+        That of an earlier call, which had fewer rounds, gives way to it.
+        """
+        final, partial, old = output / "final", output / "final.partial", output / "final.old"
+        if int(os.environ.get("RANK", 0)) == 0 and not _has_weights_of(final, model):
+            for left in (partial, old):
+                shutil.rmtree(left, ignore_errors=True)
             shutil.copytree(model, partial, copy_function=_link_or_copy)
+            if final.exists():
+                final.rename(old)
             partial.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
         return final
+
+
+def _has_weights_of(final: Path, model: Path) -> bool:
+    weights = [(file, final / file.name) for file in model.glob("*.safetensors")]
+    return all(copy.exists() and (copy.samefile(file) or filecmp.cmp(file, copy, shallow=False)) for file, copy in weights)
 
 
 def _link_or_copy(source: str, target: str) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..audio import SILENCE, AudioError, audio_info, stream_audio
+from ..json_lines import to_json_lines
 from .tracks import Skipped, Track, find_tracks
 
 
@@ -101,13 +101,13 @@ def write_manifest(tracks: list[Track], path: Path) -> None:
     """JSONL with absolute paths. Raises ValueError for tracks of a saved dataset, which have no path of their own."""
     if any(track.row is not None for track in tracks):
         raise ValueError("a manifest lists files; the rows of a saved dataset have none. Give the dataset's folder as --data.")
-    lines = []
+    entries = []
     for track in tracks:
         entry = {"path": str(Path(track.path).resolve()), "duration": track.duration}
         if track.start:
             entry = {"path": entry["path"], "start": track.start, "end": track.start + track.duration}
-        lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
-    path.write_text("".join(lines), encoding="utf-8")
+        entries.append(entry)
+    path.write_text(to_json_lines(entries), encoding="utf-8")
 
 
 def _check_or_skip(track: Track) -> Checked | Skipped:

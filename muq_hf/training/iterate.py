@@ -55,7 +55,7 @@ class RefinedMuQStage(MuQStage):
             if self.data.channel != "mix":
                 raise ValueError('stored tokens describe the mean of all channels: set `channel` to "mix".')
             _, eval_tracks = self.run_folder.tracks(self._find_tracks)
-            with self.training.main_process_first(desc="store the targets"):
+            with self.training.main_process_first(local=False, desc="store the targets"):
                 folder = self.run_folder.path / "targets"
                 self.stored = store_targets(teacher, [*train_tracks, *eval_tracks], folder, self.data.clip_seconds)
         else:

@@ -145,11 +145,9 @@ class MuLanStage(Stage):
 
 
 def freeze(encoder: nn.Module) -> None:
-    """No gradients and no dropout: the same text always gives the same states."""
-    encoder.requires_grad_(False)
-    for module in encoder.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    """No gradients, no dropout, and batch statistics as they are: the same input always gives the same states."""
+    encoder.requires_grad_(False).eval()
+    encoder.train = lambda mode=True: encoder  # also when the whole model is switched to training
 
 
 def _has_weights(place: str) -> bool:

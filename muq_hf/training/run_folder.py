@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..training_record import read_record
 from .clips import SkipLog
 from .tracks import Track, read_tracks, write_tracks
 
@@ -130,23 +131,20 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def training_files(tracks: list[Track], hash_files: bool, earlier: list[Path]) -> list[dict]:
-    """What the model has heard: name, length, bytes and SHA-256 of each file, those of its teachers (`earlier`) included."""
+    """What the model has heard: name, length, bytes and SHA-256 of each file, those of its teachers (`earlier`) included.
+
+    A file that has gone since then is listed without bytes and SHA-256.
+    """
     entries = {}
     for folder in earlier:
-        listed = folder / "training_files.jsonl"
-        if listed.exists():
-            entries |= {entry["path"]: entry for entry in map(json.loads, listed.read_text(encoding="utf-8").splitlines())}
+        entries |= {entry["path"]: entry for entry in read_record(folder)}
     for track in tracks:
         entry = {"path": track.name, "name": Path(track.path).name, "duration": round(track.duration, 3)}
         if hash_files:
-            entry |= _digest(track.source())
+            with contextlib.suppress(OSError):
+                entry |= _digest(track.source())
         entries[track.name] = entry
     return list(entries.values())
-
-
-def write_training_files(folder: Path, entries: list[dict]) -> None:
-    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-    (folder / "training_files.jsonl").write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

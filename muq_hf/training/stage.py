@@ -7,11 +7,12 @@ from torch.utils.data import Dataset, default_collate
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from ..feature_extraction_muq import MuQFeatureExtractor
+from ..training_record import write_record
 from .arguments import DataArguments, Settings
 from .clips import ClipDataset, evenly_spread
 from .model_card import write_card
 from .plots import plot_curves
-from .run_folder import RunFolder, clear_disk_errors, training_files, write_training_files
+from .run_folder import RunFolder, clear_disk_errors, training_files
 from .tracks import Track, check_failing_share, find_tracks, keep_long, split_tracks, summary
 from .trainer import StageTrainer
 
@@ -72,7 +73,7 @@ class Stage:
     def _train(self, checkpoint: Path | None) -> None:
         run, training = self.run_folder, self.training
         set_seed(training.seed)
-        with training.main_process_first(desc="find the tracks"):
+        with training.main_process_first(local=False, desc="find the tracks"):
             train_tracks, eval_tracks = run.tracks(self._find_tracks)
         model = self.build_model(train_tracks)
         train_dataset = self.build_dataset(model, train_tracks)
@@ -122,7 +123,7 @@ class Stage:
             def write(folder: Path) -> None:
                 trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(folder)
                 trainer.processing_class.save_pretrained(folder)
-                write_training_files(folder, heard)
+                write_record(folder, heard)
                 write_card(folder / "README.md", self.what, self.settings, trainer, heard, results)
 
             run.save_final(write)

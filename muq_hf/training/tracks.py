@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..audio import AudioError, audio_info, find_audio
+from ..json_lines import numbered_lines, read_json_lines, to_json_lines
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,16 @@ def summary(skipped: Iterable[Skipped]) -> str:
 
 
 def write_tracks(tracks: list[Track], path: Path) -> None:
-    path.write_text("".join(json.dumps(asdict(track), ensure_ascii=False) + "\n" for track in tracks), encoding="utf-8")
+    path.write_text(to_json_lines(map(asdict, tracks)), encoding="utf-8")
 
 
 def read_tracks(path: Path) -> list[Track]:
-    return [Track(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Track(**row) for row in read_json_lines(path)]
 
 
 def _manifest_entries(manifest: Path) -> list[dict]:
     entries = []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(manifest):
         try:
             entry = json.loads(line)
             path = manifest.parent / entry["path"]

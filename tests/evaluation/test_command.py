@@ -1,17 +1,21 @@
 """`muq-hf probe` and `muq-hf zero-shot` from the command line to their files."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from mulan_models import tiny_processor
 from transformers import BatchFeature
 
-from muq_hf import cli
+from muq_hf import MuQMuLanModel, cli
 from muq_hf.evaluation.manifests import read_manifest
 from muq_hf.evaluation.tasks import TASKS, subset
-from muq_hf.evaluation.zero_shot import zero_shot_scores
+from muq_hf.evaluation.zero_shot import load_joint, zero_shot_scores
 
 
 def test_list_names_every_task(capsys):
@@ -110,3 +114,19 @@ def test_zero_shot_refuses_what_has_no_names(tones):
         zero_shot_scores(Oracle(), Processor(), clips, "hertz")
     with pytest.raises(ValueError, match="must hold {}"):
         zero_shot_scores(Oracle(), Processor(), clips, "class", "a tone")
+
+
+def test_zero_shot_leaves_out_single_clips_that_cannot_be_read(tones, tmp_path):
+    clips = [clip for clip in read_manifest(tones) if clip.split == "test"]
+    missing = replace(clips[0], path=tmp_path / "gone.wav")
+    found = zero_shot_scores(Oracle(), Processor(), 20 * clips + [missing], "class", "a tone, {}")
+    assert (found["unreadable"], found["clips"], found["accuracy"]) == (1, 20 * len(clips), 1.0)
+    with pytest.raises(ValueError, match="1 of 2 clips cannot be read"):
+        zero_shot_scores(Oracle(), Processor(), [clips[0], missing], "class", "a tone, {}")
+
+
+def test_zero_shot_takes_the_published_format(tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "assets" / "published_mulan_tiny", tmp_path / "published")
+    tiny_processor().tokenizer.save_pretrained(tmp_path / "published" / "text_model")
+    model, processor = load_joint(str(tmp_path / "published"))
+    assert isinstance(model, MuQMuLanModel) and processor.feature_extractor.sampling_rate == 24_000

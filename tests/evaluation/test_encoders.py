@@ -1,5 +1,7 @@
 """Every kind of model gives features per layer, per clip and per frame."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,11 @@ from transformers import (
     WhisperModel,
 )
 
-from muq_hf import MuQConfig, MuQModel
+from muq_hf import MuQConfig, MuQModel, MuQMuLanModel
 from muq_hf.evaluation.encoders import MuQEncoder, TransformersEncoder, load_encoder
+
+
+PUBLISHED_MULAN = Path(__file__).parents[1] / "assets" / "published_mulan_tiny"
 
 
 SECONDS = 2
@@ -138,3 +143,12 @@ def test_chroma_template_names_the_key_of_a_cadence(tonic, mode):
     wave = [sum(np.sin(2 * np.pi * 440 * 2 ** ((60 + tonic + n - 69) / 12) * time) for n in chord) for chord in chords]
     pooled = chroma.pooled(np.concatenate(wave)[None].astype(np.float32))[0]
     assert chroma.keys(pooled)[0] == f"{PITCH_CLASSES[tonic]} {mode}"
+
+
+def test_published_mulan_is_probed_by_its_music_encoder():
+    encoder = load_encoder(str(PUBLISHED_MULAN))
+    expected = MuQMuLanModel.from_pretrained(PUBLISHED_MULAN).audio_model.encoder.eval()
+    wave = 0.1 * torch.randn(1, 24_000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        frames = expected(wave).last_hidden_state
+    assert np.allclose(encoder.pooled(wave.numpy())[-1], frames.mean(dim=1), atol=1e-5)

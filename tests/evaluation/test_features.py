@@ -1,11 +1,13 @@
 """The store gives back what the encoder gave, computes nothing twice and survives a kill."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from muq_hf.audio import load_audio
 from muq_hf.evaluation.encoders import load_encoder
-from muq_hf.evaluation.features import equalise, extract
+from muq_hf.evaluation.features import equalise, extract, only_one_writer
 from muq_hf.evaluation.manifests import Clip, read_manifest
 
 
@@ -96,3 +98,14 @@ def test_equalised_clips_have_nothing_above_10_khz():
     noise = np.random.default_rng(0).standard_normal(24_000).astype(np.float32)
     spectrum = np.abs(np.fft.rfft(equalise(noise, 24_000)))  # 1 Hz a bin
     assert spectrum[10_100:].max() < 0.01 * spectrum[1000:8000].mean()
+
+
+def test_a_second_run_waits_for_the_first_ones_features(tones, tmp_path, capsys):
+    clips, folder = read_manifest(tones)[:4], tmp_path / "counting" / "clips"
+    with ThreadPoolExecutor(1) as pool:
+        with only_one_writer(folder):
+            second = pool.submit(extract, Counting(), clips, tmp_path, progress=False)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+        assert len(second.result().layer(0)) == 4
+    assert "waiting for it" in capsys.readouterr().err

@@ -110,3 +110,24 @@ def test_bad_manifests_are_refused(tmp_path, lines, message):
 def test_mixed_labels_are_refused():
     with pytest.raises(ValueError, match="one kind"):
         label_kind(["rock", ["rock"]])
+
+
+@pytest.mark.parametrize("number", [3, 4, 10, 200])
+def test_drawn_splits_are_all_there_and_stay_as_music_is_added(tmp_path, number):
+    lines = [{"path": f"{index}.wav", "label": "a"} for index in range(number)]
+    clips = read_manifest(write_lines(tmp_path / "set.jsonl", lines))
+    assert {clip.split for clip in clips} == {"train", "valid", "test"}
+    more = read_manifest(write_lines(tmp_path / "set.jsonl", [*lines, {"path": "more.wav", "label": "a"}]))
+    if number >= 200:
+        assert [clip.split for clip in more[:number]] == [clip.split for clip in clips]
+
+
+def test_validation_is_drawn_from_training_where_only_that_and_test_are_given(tmp_path):
+    lines = [{"path": f"{index}.wav", "label": "a", "split": "train" if index else "test"} for index in range(3)]
+    clips = read_manifest(write_lines(tmp_path / "set.jsonl", lines))
+    assert sorted(clip.split for clip in clips) == ["test", "train", "valid"]
+
+
+def test_too_few_groups_to_draw_splits_from_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="2 groups .* too few to draw the splits test, valid and train"):
+        read_manifest(write_lines(tmp_path / "set.jsonl", [{"path": f"{name}.wav", "label": "a"} for name in "ab"]))

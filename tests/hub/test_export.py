@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel
 
 from muq_hf.hub.export import code_files, export_hub
+from muq_hf.training_record import read_record, write_record
 
 
 BARE = """
@@ -127,3 +129,11 @@ def test_upload_command_and_push_to_hub_bring_the_weights_there_and_back(exporte
     process = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert "['me/muq-micro', 'me/muq-pushed']" in process.stdout
+
+
+def test_places_of_the_training_music_stay_at_home(micro_folder, tmp_path):
+    shutil.copytree(micro_folder, tmp_path / "trained")
+    write_record(tmp_path / "trained", [{"path": "/home/alice/Music/Album/song.flac", "name": "song.flac", "duration": 3.0}])
+    export_hub(tmp_path / "trained", tmp_path / "hub", licence="mit")
+    assert [entry["path"] for entry in read_record(tmp_path / "hub")] == ["Album/song.flac"]
+    assert not any(b"alice" in file.read_bytes() for file in (tmp_path / "hub").iterdir())

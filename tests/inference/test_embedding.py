@@ -236,6 +236,15 @@ def test_resume_adds_new_files_to_a_finished_table(embed, songs):
     np.testing.assert_array_equal(matrix(both)[:3], matrix(first))
 
 
+def test_resume_from_another_folder_tells_files_of_one_name_apart(embed, write_song, monkeypatch):
+    for index, album in enumerate(("one", "two")):
+        monkeypatch.chdir(write_song(f"{album}/song.wav", 2.0, index).parent)
+        table, _ = embed(["song.wav"], resume=index > 0)
+    assert [Path(path).parent.name for path in table.path] == ["one", "two"]
+    again, report = embed([Path(table.path[0])], resume=True)
+    assert len(again) == 2 and report.audio_seconds == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [

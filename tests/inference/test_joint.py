@@ -11,6 +11,9 @@ import torch
 from mulan_models import music, save_tiny, tiny_model, tiny_processor
 
 from muq_hf.cli import main
+from muq_hf.inference import joint
+from muq_hf.inference.joint import JointModel
+from muq_hf.inference.parquet_store import METADATA_KEY
 from muq_hf.inference.tagging import read_labels
 
 
@@ -124,3 +127,14 @@ def test_options_of_frames_are_refused_for_joint_vectors(folder, songs, tmp_path
     arguments = ["--model", str(folder), "--output", str(tmp_path / "t.parquet"), option, value]
     assert main(["embed", str(songs), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_search_asks_the_commit_that_the_table_was_made_with(table, tmp_path, monkeypatch, capsys):
+    rows = pq.read_table(table)
+    settings = json.loads(rows.schema.metadata[METADATA_KEY]) | {"revision": "0123abc"}
+    pq.write_table(rows.replace_schema_metadata({METADATA_KEY: json.dumps(settings)}), tmp_path / "songs.parquet")
+    asked = []
+    monkeypatch.setattr(joint, "JointModel", lambda *arguments: asked.append(arguments) or JointModel(arguments[0], "text"))
+    for options in ([], ["--revision", "main"]):
+        assert main(["search", "calm piano", "--index", str(tmp_path / "songs.parquet"), *options]) == 0
+    assert [arguments[2] for arguments in asked] == ["0123abc", "main"]

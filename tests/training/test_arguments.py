@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from transformers import get_scheduler
 
 from muq_hf.training.arguments import build_settings, command_line_overrides, flat_settings, read_config
 
@@ -75,3 +77,23 @@ def test_unusable_files_are_refused(tmp_path, text):
 def test_file_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     assert read_config(tmp_path / "config.json") == CONFIG
+
+
+def test_another_scheduler_comes_without_the_default_ones_arguments(tmp_path):
+    assert settings("muq", tmp_path).training.lr_scheduler_kwargs == {"lr_end": 0.0, "power": 1.0}
+    training = settings("muq", tmp_path, lr_scheduler_type="cosine").training
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    get_scheduler(training.lr_scheduler_type, torch.optim.SGD([parameter]), 1, 10, training.lr_scheduler_kwargs)
+
+
+def test_epochs_go_before_the_number_of_steps_of_what_they_override(tmp_path):
+    training = settings("iterate", tmp_path, num_train_epochs=2).training
+    assert (training.num_train_epochs, training.max_steps) == (2, -1)
+    assert settings("iterate", tmp_path, num_train_epochs=2, max_steps=5).training.max_steps == 5
+
+
+def test_fields_of_the_model_are_changed_one_by_one(tmp_path):
+    given = {"muq": {"model": {"preset": "tiny", "mask_prob": 0.4}}, "iterate": {"model": {"mask_prob": 0.5}}}
+    flat = flat_settings(given, "iterate", {"model": {"hidden_size": 64}})
+    assert flat["model"] == {"preset": "tiny", "mask_prob": 0.5, "hidden_size": 64}
+    assert flat_settings(given, "muq", {"model": {"preset": "base"}})["model"] == {"preset": "base"}

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_runs import CONFIG, write_music
 from transformers import AutoFeatureExtractor, AutoModel
 
@@ -13,7 +13,7 @@ from muq_hf import MelRVQModel, MuQForPreTraining, MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.cli import main
 from muq_hf.training import trainer
-from muq_hf.training.command import train
+from muq_hf.training.command import _Chain, train
 from muq_hf.training.run_folder import RunFolder, last_checkpoint
 from muq_hf.training.stored_targets import INDEX, StoredTargets, store_targets
 from muq_hf.training.teacher import Teacher
@@ -222,3 +222,12 @@ def test_waiting_time_is_the_share_spent_in_its_blocks(monkeypatch):
     with waiting:  # 21 to 22
         pass
     assert waiting.take_share() == pytest.approx(1 / 4)  # of 20 to 24
+
+
+def test_a_further_round_takes_the_place_of_the_model_before(tmp_path):
+    for name, value in (("first", 1.0), ("second", 2.0)):
+        (tmp_path / name).mkdir()
+        save_file({"weight": torch.full((3,), value)}, tmp_path / name / "model.safetensors")
+        final = _Chain({}, {}, resume=True)._publish(tmp_path / name, tmp_path / "run")
+        assert load_file(final / "model.safetensors")["weight"][0] == value
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["final"]

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from training_runs import RATE, melody, write_music
 
+from muq_hf.training.run_folder import training_files
 from muq_hf.training.tracks import (
     Skipped,
     Track,
@@ -119,3 +120,16 @@ def test_a_collection_that_moves_is_split_alike():
     sides = [[track.path.rsplit("/", 1)[1] for track in split_tracks(tracks, 0.3)[1]] for tracks in (here, there)]
     assert sides[0] == sides[1]
     assert 3 < len(sides[0]) < 25
+
+
+def test_names_with_unicode_line_ends_come_back(tmp_path):
+    tracks = [Track("/music/wait\x85for\u2028it.wav", 3.0)]
+    write_tracks(tracks, tmp_path / "tracks.jsonl")
+    assert read_tracks(tmp_path / "tracks.jsonl") == tracks
+
+
+def test_a_file_that_has_gone_is_listed_without_its_digest(tmp_path):
+    tracks, _ = find_tracks(write_music(tmp_path, 2))
+    (tmp_path / "song0.wav").unlink()
+    gone, there = training_files(tracks, hash_files=True, earlier=[])
+    assert gone["name"] == "song0.wav" and "sha256" not in gone and len(there["sha256"]) == 64

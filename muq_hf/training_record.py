@@ -1,0 +1,25 @@
+"""`training_files.jsonl`, beside the weights: which files a model has heard, so that none of them is tested on."""
+
+from pathlib import Path
+
+from .json_lines import read_json_lines, to_json_lines
+
+
+TRAINING_RECORD = "training_files.jsonl"
+
+
+def read_record(folder: Path) -> list[dict]:
+    """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder; none if it says nothing."""
+    file = folder / TRAINING_RECORD
+    return read_json_lines(file) if file.exists() else []
+
+
+def write_record(folder: Path, entries: list[dict]) -> None:
+    (folder / TRAINING_RECORD).write_text(to_json_lines(entries), encoding="utf-8")
+
+
+def forget_places(folder: Path) -> None:
+    """Of each path only the last folder and the name stay: what `muq-hf probe` knows a track by."""
+    entries = read_record(folder)
+    if entries:
+        write_record(folder, [entry | {"path": "/".join(Path(entry["path"]).parts[-2:])} for entry in entries])
