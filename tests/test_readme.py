@@ -11,7 +11,7 @@ import soundfile
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from muq_hf import MUQ_MULAN_TINY
+from muq_hf import MUQ_MULAN_TINY, MUQ_TINY, MuQConfig
 from muq_hf.cli import main
 
 
@@ -39,8 +39,9 @@ def test_all_snippets_run_in_order(names):
     assert len(SNIPPETS) >= 5
     for snippet in SNIPPETS:
         exec(compile(snippet, "README.md", "exec"), names)
-    assert names["vector"].shape == (1, 160)
-    assert names["vectors"].shape == (2, 160)
+    D = MuQConfig.from_pretrained(MUQ_TINY).hidden_size
+    assert names["vector"].shape == (1, D)
+    assert names["vectors"].shape == (2, D)
     assert names["nearest"][0].payload["path"] == names["table"]["path"][0]
     assert names["scores"][0]["score"] >= names["scores"][1]["score"]
     assert names["loss"].isfinite()

@@ -75,4 +75,4 @@ def test_installed_wheel_works_without_the_source_tree(wheel, tmp_path):
     environment = {"PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1", "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(tmp_path / "site")) and "(1, 50, 160) (1, 1)" in done.stdout
+    assert done.stdout.startswith(str(tmp_path / "site")) and "(1, 50, 256) (1, 1)" in done.stdout

@@ -1,10 +1,10 @@
 """Train the weights that the package ships, muq-tiny and muq-mulan-tiny, from the first step to the exported folders.
 
     python ../corpus/build_corpus.py CORPUS_CC --licences cc
-    python generate_music.py GENERATED --hours 20
+    python generate_music.py GENERATED --hours 14
     python train.py WORK --corpus CORPUS_CC --generated GENERATED
 
-Five steps, each done once: choose the tracks; MuQ in three stages (`muq_tiny.json`); the text tower (`distil_text.py`);
+Five steps, each done once: choose the tracks; Mel-RVQ and MuQ (`muq_tiny.json`); the text tower (`distil_text.py`);
 MuQ-MuLan (`mulan_tiny.json`); export in float16. The same command after an interruption goes on at the step, and within it at
 the checkpoint, where it stopped. WORK then holds every run with its curves, and `attribution.jsonl`.
 """
