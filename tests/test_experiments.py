@@ -50,6 +50,12 @@ def layer_results(scores_of) -> list[dict]:
     ]
 
 
+def test_of_a_single_run_no_spread_is_claimed():
+    assert reports.cell([0.25]) == "0.250"
+    results = layer_results(lambda task, seed: {"layer 0": 0.5, "layer 1": 0.25})[:1]
+    assert "1 seed\n" in layers.table(results) and not any(sign in layers.table(results) for sign in ("±", "nan"))
+
+
 def test_interval_is_that_of_scipy():
     values = [1.0, 2.5, 2.0, 4.0]
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))

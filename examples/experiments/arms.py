@@ -33,8 +33,9 @@ def values_of(results: list[dict], arm: dict, measure: str) -> list[float]:
 
 
 def mean_and_spread(values: list[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.3f} ± {spread:.3f}"
+    """Mean ± deviation; of a single value nothing is known but itself."""
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
 def half_interval(values: list[float]) -> float:

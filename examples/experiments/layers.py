@@ -66,12 +66,12 @@ def table(results: list[dict]) -> str:
         for task in TASKS:
             cells = [cell([scores[task][layer] for scores in seeds]) for layer in layers]
             rows.append([task, *cells, mean_and_spread([peak(scores[task]) for scores in seeds])])
-        parts.append(f"**{model}**, {len(seeds)} seeds\n\n" + rows_to_markdown(["task", *layers, "peak layer"], rows))
+        number = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+        parts.append(f"**{model}**, {number}\n\n" + rows_to_markdown(["task", *layers, "peak layer"], rows))
         rises = [rise(scores) for scores in seeds]
-        parts.append(
-            f"Peak of {' and '.join(SEMANTIC)} above that of {', '.join(ACOUSTIC)}: {statistics.mean(rises):+.2f} layers, "
-            f"95 % interval ± {half_interval(rises):.2f}."
-        )
+        interval = f", 95 % interval ± {half_interval(rises):.2f}" if len(rises) > 1 else ""
+        above = f"{' and '.join(SEMANTIC)} above that of {', '.join(ACOUSTIC)}"
+        parts.append(f"Peak of {above}: {statistics.mean(rises):+.2f} layers{interval}.")
     return "\n\n".join(parts)
 
 

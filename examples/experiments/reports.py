@@ -13,6 +13,8 @@ from muq_hf.training.plots import new_figure, save_figure
 
 def cell(values: list[float], reference: list[float] | None = None) -> str:
     """Mean ± deviation over seeds; below it the 95 % interval of the mean, or the difference from `reference` and its own."""
+    if len(values) == 1:
+        return mean_and_spread(values)
     if reference is None:
         mean, half = statistics.mean(values), half_interval(values)
         return f"{mean_and_spread(values)}<br>[{mean - half:.3f}, {mean + half:.3f}]"
