@@ -140,7 +140,9 @@ class _Chain:
 
 def _has_weights_of(final: Path, model: Path) -> bool:
     weights = [(file, final / file.name) for file in model.glob("*.safetensors")]
-    return all(copy.exists() and (copy.samefile(file) or filecmp.cmp(file, copy, shallow=False)) for file, copy in weights)
+    return final.exists() and all(
+        copy.exists() and (copy.samefile(file) or filecmp.cmp(file, copy, shallow=False)) for file, copy in weights
+    )
 
 
 def _link_or_copy(source: str, target: str) -> str:
