@@ -10,27 +10,22 @@ Writes results/mulan.json and prints it as a table.
 
 import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
 import torch
 from transformers import AutoModel, AutoProcessor
 
+from muq_hf import MUQ_MULAN_TINY
+from muq_hf.audio import load_audio
+from muq_hf.evaluation.manifests import Clip, read_manifest, with_label
+from muq_hf.evaluation.tasks import HELD_OUT_LICENCE
+from muq_hf.evaluation.zero_shot import zero_shot_scores
+from muq_hf.json_lines import read_json_lines
+from muq_hf.training.cross_modal import CUTOFFS, retrieval_metrics
+
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "corpus"))
-
-from selection import read_lines  # noqa: E402
-
-from muq_hf import MUQ_MULAN_TINY  # noqa: E402
-from muq_hf.audio import load_audio  # noqa: E402
-from muq_hf.evaluation.manifests import Clip, read_manifest, with_label  # noqa: E402
-from muq_hf.evaluation.tasks import HELD_OUT_LICENCE  # noqa: E402
-from muq_hf.evaluation.zero_shot import zero_shot_scores  # noqa: E402
-from muq_hf.training.cross_modal import CUTOFFS, retrieval_metrics  # noqa: E402
-
-
 CLIP_SECONDS = 30.0  # of the middle of a recording
 MIN_RECORDINGS = 4  # with a style, for it to be asked about
 TEMPLATE = "{} music"
@@ -60,7 +55,7 @@ def main() -> None:
 @torch.inference_mode()
 def retrieval(model, processor, generated: Path) -> dict:
     """→ {measure: {score, chance}}. Only captions of one piece that no training piece has."""
-    rows = read_lines(generated / "captions.jsonl")
+    rows = read_json_lines(generated / "captions.jsonl")
     number = Counter(text for row in rows for text in row["text"])
     pieces, captions = [], []
     for row in rows:
@@ -86,7 +81,7 @@ def retrieval(model, processor, generated: Path) -> dict:
 
 def styles(model, processor, corpus: Path, only: str = "") -> dict:
     """`only`: start of the licences of recordings to ask about; "GPL" for albums of which no track was trained on."""
-    rows = [row for row in read_lines(corpus / "manifest.jsonl") if row["split"] == "test" and not row["duplicate_of"]]
+    rows = [row for row in read_json_lines(corpus / "manifest.jsonl") if row["split"] == "test" and not row["duplicate_of"]]
     rows = [row for row in rows if row["licence"].startswith(only)]
     number = {style: sum(style in row["style"] for row in rows) for row in rows for style in row["style"]}
     clips = []

@@ -11,6 +11,7 @@ from transformers import AutoModel
 
 from muq_hf import checkpoints
 from muq_hf.hub.folders import copy_model_files, new_folder
+from muq_hf.json_lines import read_json_lines
 from muq_hf.training_record import TRAINING_RECORD
 
 
@@ -58,7 +59,7 @@ def export(model: Path, output: Path, attribution: Path) -> None:
     """
     if not (model / TRAINING_RECORD).exists():
         raise ValueError(f"{model} lacks {TRAINING_RECORD}: only what says what it was trained on is shipped.")
-    rows = [json.loads(line) for line in attribution.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(attribution)
     with new_folder(output) as folder:
         copy_model_files(model, folder)
         save_half(load_file(model / WEIGHTS), folder / WEIGHTS)

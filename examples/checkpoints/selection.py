@@ -7,6 +7,8 @@ from pathlib import Path
 
 from catalogue import TRAINABLE_LICENCES
 
+from muq_hf.json_lines import read_json_lines
+
 
 BENCHMARK_CLIPS = ("clips.jsonl", "tempo.jsonl")  # beside a corpus's manifest; a test clip names its track as "group"
 ATTRIBUTION = ("id", "title", "artist", "author", "licence", "release", "package", "deb", "source", "duration", "sha256")
@@ -17,7 +19,7 @@ def select(manifest: Path) -> tuple[list[dict], Counter[str]]:
 
     A track is left out with all copies of its recording. Raises ValueError for a row that lacks its licence or split.
     """
-    rows = read_lines(manifest)
+    rows = read_json_lines(manifest)
     for row in rows:
         missing = [name for name in ("id", "path", "duration", "licence", "split") if row.get(name) is None]
         if missing:
@@ -40,7 +42,7 @@ def tested_recordings(rows: list[dict], folder: Path) -> set[str]:
     tested = {recording(row) for row in rows if "test" in (row["split"], row.get("album_split"))}
     for name in BENCHMARK_CLIPS:
         if (folder / name).exists():
-            groups = {clip["group"] for clip in read_lines(folder / name) if clip["split"] == "test"}
+            groups = {clip["group"] for clip in read_json_lines(folder / name) if clip["split"] == "test"}
             tested |= {original.get(group, group) for group in groups}
     return tested
 
@@ -88,7 +90,3 @@ def generated_attribution(rows: list[dict], manifest: Path) -> dict:
         "source": "examples/checkpoints/generate_music.py; soundfonts: " + ", ".join(fonts),
         "duration": round(sum(row["duration"] for row in rows), 1),
     }
-
-
-def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -24,8 +24,9 @@ import listen  # noqa: E402
 from build_corpus import write_lines  # noqa: E402
 from distil_text import Settings, distil  # noqa: E402
 from export import export  # noqa: E402
-from selection import attribution, generated_attribution, read_lines, select  # noqa: E402
+from selection import attribution, generated_attribution, select  # noqa: E402
 
+from muq_hf.json_lines import read_json_lines  # noqa: E402
 from muq_hf.training.command import train  # noqa: E402
 
 
@@ -101,7 +102,7 @@ def choose_tracks(work: Path, corpora: list[Path], collections: list[Path]) -> N
 
 def captioned(rows: list[dict], captions: Path) -> list[dict]:
     """The captions of the pieces that are trained on, with absolute paths."""
-    said = {str((captions.parent / row["path"]).resolve()): row for row in read_lines(captions)}
+    said = {str((captions.parent / row["path"]).resolve()): row for row in read_json_lines(captions)}
     return [{name: said[row["path"]][name] for name in ("duration", "text", "tags")} | {"path": row["path"]} for row in rows]
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from muq_hf.json_lines import read_json_lines
 from muq_hf.training.command import train
 
 
@@ -114,8 +115,7 @@ def _train(stage: str, folder: Path, seed: int, music: str, sections: dict[str, 
 
 def curve(run: Path, name: str) -> list[tuple[int, float]]:
     """(step, value) of every line of metrics.jsonl that has `name`."""
-    rows = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [(row["step"], row[name]) for row in rows if name in row]
+    return [(row["step"], row[name]) for row in read_json_lines(run / "metrics.jsonl") if name in row]
 
 
 def masked_prediction(run: Path) -> dict[str, float]:

@@ -151,9 +151,10 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
     file, separator, class_name = spec.rpartition(":")
     if separator and file.endswith(".py"):
         return _load_adapter(Path(file), class_name)
-    if _is_muq(spec):
+    config, _ = PreTrainedConfig.get_config_dict(spec)
+    if is_published_config(config) or config.get("model_type") == MuQConfig.model_type:
         return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
-    if is_joint_config(_config_of(spec)):
+    if is_joint_config(config):
         tower = MuQMuLanAudioModelWithProjection.from_pretrained(spec, dtype=torch.float32).audio_model.encoder
         return MuQEncoder(tower.to(device), short_name(spec))
     model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
@@ -168,15 +169,6 @@ def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
         torch.manual_seed(seed)
         model = MuQModel(config)
     return MuQEncoder(model.to(device), f"{RANDOM}{short_name(source)}")
-
-
-def _is_muq(spec: str) -> bool:
-    config = _config_of(spec)
-    return is_published_config(config) or config.get("model_type") == MuQConfig.model_type
-
-
-def _config_of(spec: str) -> dict:
-    return PreTrainedConfig.get_config_dict(spec)[0]
 
 
 def _load_adapter(file: Path, class_name: str) -> Encoder:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..json_lines import numbered_lines, to_json_lines
+
 
 KINDS = ("class", "multilabel", "regression", "frames", "events")
 SPLITS = ("train", "valid", "test")
@@ -77,17 +79,17 @@ def write_manifest(clips: Iterable[Clip], path: str | Path) -> Path:
     """Write clips as JSONL, paths relative to its folder where they lie below it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent.resolve()
-    with open(path, "w", encoding="utf-8") as file:
-        for clip in clips:
-            resolved = clip.path.resolve()
-            name = resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved
-            row = {"path": name.as_posix(), "split": clip.split, "group": clip.group, "labels": clip.labels, **clip.meta}
-            if clip.start:
-                row["start"] = clip.start
-            if clip.end is not None:
-                row["end"] = clip.end
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    folder, rows = path.parent.resolve(), []
+    for clip in clips:
+        resolved = clip.path.resolve()
+        name = resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved
+        row = {"path": name.as_posix(), "split": clip.split, "group": clip.group, "labels": clip.labels, **clip.meta}
+        if clip.start:
+            row["start"] = clip.start
+        if clip.end is not None:
+            row["end"] = clip.end
+        rows.append(row)
+    path.write_text(to_json_lines(rows), encoding="utf-8")
     return path
 
 
@@ -220,13 +222,11 @@ def _clip(row: dict, folder: Path) -> Clip:
 
 def _read_jsonl(path: Path) -> list[tuple[int, dict]]:
     rows = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    rows.append((number, json.loads(line)))
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}, line {number} is no JSON: {error}.") from None
+    for number, line in numbered_lines(path):
+        try:
+            rows.append((number, json.loads(line)))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number} is no JSON: {error}.") from None
     return rows
 
 

@@ -1,9 +1,10 @@
 """Pictures of a run. Figures are drawn without a display and without matplotlib's global state."""
 
-import json
 from pathlib import Path
 
 import torch
+
+from ..json_lines import read_json_lines
 
 
 SHOWN_CODEBOOKS = (1, 4, 8)
@@ -55,7 +56,7 @@ def plot_reconstructions(model, waveform: torch.Tensor, path: Path) -> None:
 
 def plot_curves(metrics: Path, path: Path) -> None:
     """Training and evaluation loss, and masked accuracy where there is one, over the steps of metrics.jsonl."""
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    rows = read_json_lines(metrics) if metrics.exists() else []
     names = [("loss", "eval_loss"), ("masked_accuracy", "eval_masked_accuracy")]
     panels = [pair for pair in names if any(name in row for row in rows for name in pair)]
     if not panels:

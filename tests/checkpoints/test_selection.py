@@ -6,6 +6,8 @@ import pytest
 import selection
 import train
 
+from muq_hf.json_lines import read_json_lines
+
 
 TRACK = {"duration": 60.0, "licence": "CC-BY-SA-3.0", "split": "train", "album_split": "train", "duplicate_of": None}
 TRACK |= {"title": "T", "author": "A", "package": "p", "source": "usr/a.ogg", "style": ["rock"], "tempo": None}
@@ -68,7 +70,7 @@ def test_chosen_tracks_have_attribution_and_words(tmp_path):
     write(generated, pieces, captions=captions)
     (generated / "settings.json").write_text('{"seed": 5}')
     train.choose_tracks(tmp_path / "work", [corpus], [generated])
-    music, pairs, credits = (selection.read_lines(tmp_path / "work" / f"{n}.jsonl") for n in ("music", "pairs", "attribution"))
+    music, pairs, credits = (read_json_lines(tmp_path / "work" / f"{n}.jsonl") for n in ("music", "pairs", "attribution"))
     assert [row["path"] for row in music] == [str(corpus / "audio" / "a.ogg"), str(generated / "g.ogg")]
     assert pairs[0]["tags"] == ["rock"] and pairs[1]["text"] == ["x"] and len(pairs) == 2
     assert credits[0]["source"] == "usr/a.ogg" and credits[0]["author"] == "A" and credits[0]["licence"] == "CC-BY-SA-3.0"
