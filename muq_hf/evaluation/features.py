@@ -15,15 +15,10 @@ import torch
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
+from ..file_lock import lock_file
 from .encoders import FRAME_RATE, Encoder
 from .manifests import Clip
 from .threads import torch_threads
-
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once on one cache are not detected there
-    fcntl = None
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
@@ -104,15 +99,12 @@ class FeatureStore:
 
 @contextmanager
 def only_one_writer(folder: Path) -> Iterator[None]:
-    """Wait until no other run adds to the features in `folder` (where the system has `flock`)."""
+    """Wait until no other run adds to the features in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                print(f"another run adds to {folder}: waiting for it.", file=sys.stderr)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        if not lock_file(lock):
+            print(f"another run adds to {folder}: waiting for it.", file=sys.stderr)
+            lock_file(lock, wait=True)
         yield
 
 

@@ -17,13 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..file_lock import lock_file
 from .settings import EmbedSettings
-
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once on one output are not detected there
-    fcntl = None
 
 
 def window_dtype(vector_shape: tuple[int, ...]) -> np.dtype:
@@ -177,12 +172,9 @@ class Journal:
 
     def _acquire(self) -> None:
         self._lock = open(self.folder / "lock", "a")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                self.close()
-                raise ValueError(f"another run is writing to {self.folder}: wait for it or stop it first.") from error
+        if not lock_file(self._lock):
+            self.close()
+            raise ValueError(f"another run is writing to {self.folder}: wait for it or stop it first.")
 
     def _open(self) -> "Journal":
         self._windows = open(self.folder / "windows.bin", "ab")
