@@ -79,11 +79,15 @@ def write_manifest(clips: Iterable[Clip], path: str | Path) -> Path:
     """Write clips as JSONL, paths relative to its folder where they lie below it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder, rows = path.parent.resolve(), []
+    rows = []
     for clip in clips:
-        resolved = clip.path.resolve()
-        name = resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved
-        row = {"path": name.as_posix(), "split": clip.split, "group": clip.group, "labels": clip.labels, **clip.meta}
+        row = {
+            "path": _name_in(path.parent.resolve(), clip.path.resolve()),
+            "split": clip.split,
+            "group": clip.group,
+            "labels": clip.labels,
+            **clip.meta,
+        }
         if clip.start:
             row["start"] = clip.start
         if clip.end is not None:
@@ -157,11 +161,12 @@ def refuse_shared_groups(clips: Sequence[Clip]) -> None:
 def redraw_validation(clips: Sequence[Clip], seed: int) -> list[str]:
     """Splits [N] in which other groups of train and valid are the validation, as many as before; test stays as it is.
 
-    Where train and valid share groups anyway (notes of one soundfont), clips are drawn instead.
+    Where train and valid share groups anyway (notes of one soundfont), clips are drawn instead; folder and file name decide, so
+    that a collection that moves elsewhere is divided alike.
     """
     of_split = {split: {clip.group for clip in clips if clip.split == split} for split in SPLITS}
     by_clip = bool(of_split["train"] & of_split["valid"])
-    units = [f"{clip.path} {clip.start}" if by_clip else clip.group for clip in clips]
+    units = [f"{'/'.join(clip.path.parts[-2:])} {clip.start}" if by_clip else clip.group for clip in clips]
     fitted = {unit for unit, clip in zip(units, clips, strict=True) if clip.split != "test"}
     count = len({unit for unit, clip in zip(units, clips, strict=True) if clip.split == "valid"})
     valid = set(sorted(fitted, key=lambda unit: _unit_hash(f"{seed} {unit}"))[:count])
@@ -203,9 +208,14 @@ def _drawn_splits(groups: set[str], shares: dict[str, float]) -> dict[str, str]:
     return drawn | dict.fromkeys(left, "train")
 
 
+def _name_in(folder: Path, path: Path) -> str:
+    """A path as a manifest in `folder` gives it: relative where it lies below."""
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
 def _clip(row: dict, folder: Path) -> Clip:
-    path = Path(row["path"])
-    path = path if path.is_absolute() else folder / path
+    path = folder / row["path"]
+    group = row.get("group")
     labels = row.get("labels", row.get("label"))
     if labels is None:
         raise KeyError("label")
@@ -214,7 +224,7 @@ def _clip(row: dict, folder: Path) -> Clip:
         start=float(row.get("start") or 0.0),
         end=None if row.get("end") is None else float(row["end"]),
         split=row.get("split"),
-        group=str(row.get("group") or path),
+        group=_name_in(folder, path) if group in (None, "") else str(group),
         labels=labels if isinstance(labels, dict) and "events" not in labels else {LABEL: labels},
         meta={name: value for name, value in row.items() if name not in CLIP_FIELDS},
     )

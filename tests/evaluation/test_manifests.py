@@ -92,6 +92,29 @@ def test_redrawn_validation_divides_groups_that_were_divided():
     assert splits.count("valid") == 10 and splits[-1] == "test"
 
 
+def test_splits_do_not_depend_on_where_a_collection_lies(tmp_path, monkeypatch):
+    """Both the drawn splits and the redrawn validation of clips that share their group."""
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        drawn = [{"path": f"audio/{n}.wav", "label": "a"} for n in range(100)]
+        write_lines(tmp_path / folder / "drawn.jsonl", drawn)
+        splits = ["test"] * 10 + ["valid"] * 20 + ["train"] * 70
+        groups = ["test" if split == "test" else "font" for split in splits]
+        fonts = [row | {"split": s, "group": g} for row, s, g in zip(drawn, splits, groups, strict=True)]
+        write_lines(tmp_path / folder / "fonts.jsonl", fonts)
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("drawn.jsonl", "fonts.jsonl"):
+        here, there = read_manifest(name), read_manifest(tmp_path / "there" / name)
+        assert [clip.split for clip in here] == [clip.split for clip in there]
+        assert redraw_validation(here, 1) == redraw_validation(there, 1)
+
+
+def test_a_group_called_0_stays_whole(tmp_path):
+    lines = [{"path": f"{n}.wav", "label": "a", "group": n % 10} for n in range(100)]
+    clips = read_manifest(write_lines(tmp_path / "m.jsonl", lines))
+    assert len({clip.split for clip in clips if clip.group == "0"}) == 1
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [
