@@ -156,7 +156,7 @@ def evaluate(folder: Path, held_out: list[dict]) -> dict:
         music.append(model.get_audio_features(**inputs).pooler_output[0].numpy())
     music = np.stack(music)  # [N, P]
     scores = texts([", ".join(tune["tags"]) for tune in held_out]) @ music.T
-    ranks = 1 + (scores > scores.diagonal()[:, None]).sum(axis=1)  # of the one right piece
+    ranks = (~(scores < scores.diagonal()[:, None])).sum(axis=1)  # of the one right piece, after all that score as much
     found = ranks <= 10
     result = {"pieces": len(held_out), "chance_r10": 10 / len(held_out), "r10": float(found.mean())}
     result["r10_interval"] = interval(found)

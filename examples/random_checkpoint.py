@@ -22,7 +22,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     config = MuQConfig.from_preset(arguments.preset)
     MuQForPreTraining(config).save_pretrained(arguments.output)
-    MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples).save_pretrained(arguments.output)
+    MuQFeatureExtractor.for_config(config).save_pretrained(arguments.output)
     print(f"Wrote a random {arguments.preset} MuQ (seed {arguments.seed}) to {arguments.output}.")
 
 

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .decoding_muq import (
     FFMPEG_SUFFIXES,
     REASONS,
@@ -68,13 +66,13 @@ def find_audio(paths: Iterable[str | os.PathLike]) -> list[Path]:
     return list(found)
 
 
-def check_audible(wave: np.ndarray, min_samples: int, name: str = "the audio") -> None:
-    """Raises AudioError with the reason "empty", "too short" (below `min_samples`) or "silent" for wave [S]."""
-    if not len(wave):
+def check_audible(num_samples: int, peak: float, min_samples: int, name: str = "the audio") -> None:
+    """Raises AudioError with the reason "empty", "too short" (below `min_samples`) or "silent"; peak: of the absolute samples."""
+    if num_samples == 0:
         raise AudioError("empty", f"{name} has no samples.")
-    if len(wave) < min_samples:
-        raise AudioError("too short", f"{name} has {len(wave)} samples; the model needs at least {min_samples}.")
-    if np.abs(wave).max() < 10 ** (SILENCE / 20):
+    if num_samples < min_samples:
+        raise AudioError("too short", f"{name} has {num_samples} samples; the model needs at least {min_samples}.")
+    if peak < 10 ** (SILENCE / 20):
         raise AudioError("silent", f"{name} is silent: no sample reaches {SILENCE:.0f} dB of full scale.")
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
-from .modeling_muq import MuQModel, MuQPreTrainedModel
+from .modeling_muq import MuQModel, MuQPreTrainedModel, only
 from .pooling_muq import pool_frames
 
 
@@ -38,19 +38,21 @@ class _MuQClassifier(MuQPreTrainedModel):
         return self
 
     def _encode(self, input_values, attention_mask, output_hidden_states, output_attentions):
-        """→ the states to classify from [B, T, D] and the encoder's output."""
+        """→ the states to classify from [B, T, D], the hidden states asked for, and the encoder's output."""
         need_all = self.config.use_weighted_layer_sum
+        wanted, _ = self.muq.wanted_states(output_hidden_states)
         outputs = self.muq(
             input_values,
             attention_mask,
-            output_hidden_states=True if need_all else output_hidden_states,
+            output_hidden_states=True if need_all else [*wanted, -1],
             output_attentions=output_attentions,
+            return_dict=True,
         )
-        if not need_all:
-            return outputs.last_hidden_state, outputs
-        weights = torch.softmax(self.layer_weights, dim=0)
-        states = sum(weight * state for weight, state in zip(weights, outputs.hidden_states, strict=True))
-        return states, outputs
+        states = outputs.last_hidden_state
+        if need_all:
+            weights = torch.softmax(self.layer_weights, dim=0)
+            states = sum(weight * state for weight, state in zip(weights, outputs.hidden_states, strict=True))
+        return states, only(outputs.hidden_states, wanted), outputs
 
 
 class MuQForSequenceClassification(_MuQClassifier):
@@ -70,7 +72,7 @@ class MuQForSequenceClassification(_MuQClassifier):
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput:
@@ -79,13 +81,13 @@ class MuQForSequenceClassification(_MuQClassifier):
         `config.problem_type` ("single_label_classification", "multi_label_classification", "regression") decides which;
         left open it follows from `num_labels` and the dtype of the labels, as elsewhere in transformers.
         """
-        states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
+        states, hidden_states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
         pooled = pool_frames(self.projector(states), outputs.attention_mask, "mean")
         logits = self.classifier(pooled)
         return SequenceClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
-            hidden_states=outputs.hidden_states,
+            hidden_states=hidden_states,
             attentions=outputs.attentions,
         )
 
@@ -99,7 +101,7 @@ class MuQForSequenceClassification(_MuQClassifier):
             return F.mse_loss(logits.float().squeeze(-1), labels.float().squeeze(-1))
         if problem == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
-        return F.cross_entropy(logits.float(), labels)
+        return F.cross_entropy(logits.float(), labels.view(-1))
 
 
 class MuQForAudioFrameClassification(_MuQClassifier):
@@ -118,7 +120,7 @@ class MuQForAudioFrameClassification(_MuQClassifier):
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> TokenClassifierOutput:
@@ -126,12 +128,12 @@ class MuQForAudioFrameClassification(_MuQClassifier):
 
         logits: [B, T, num_labels]. Frames of padding count for nothing.
         """
-        states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
+        states, hidden_states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
         logits = self.classifier(states)
         return TokenClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels, outputs.attention_mask.bool()),
             logits=logits,
-            hidden_states=outputs.hidden_states,
+            hidden_states=hidden_states,
             attentions=outputs.attentions,
         )
 

@@ -9,7 +9,10 @@ from .windowing_muq import plan_windows
 
 
 class Clip(NamedTuple):
-    """Samples `start` to `end` of an item, then its first `completion` samples; `weight` in the item's vector, sum 1."""
+    """Samples `start` to `end` of an item, then its first `completion` samples; `weight` in the item's vector.
+
+    The weights of an item sum to 1, less the share of what no clip hears: under a mel frame's hop at the end, by duration.
+    """
 
     start: int
     end: int

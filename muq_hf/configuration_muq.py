@@ -9,9 +9,8 @@ except ImportError as error:  # its name in transformers 4 is another
     raise ImportError("MuQ needs transformers 5.17 or newer: pip install --upgrade transformers") from error
 
 from .published_muq import config_from_published, is_published_config
+from .windowing_muq import FRONT_END_STRIDE
 
-
-FRONT_END_STRIDE = 4  # mel frames per encoder frame: two convolution blocks of stride 2
 
 PRESETS = {
     # 1.4 M parameters: tests and first experiments on a laptop.
@@ -40,7 +39,7 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _require_positive_int(**values) -> None:
+def require_positive_int(**values) -> None:
     for name, value in values.items():
         valid = isinstance(value, int) and not isinstance(value, bool) and value > 0
         _require(valid, f"`{name}` must be a positive integer, got {value!r}.")
@@ -75,7 +74,7 @@ class SpectrogramConfig(PreTrainedConfig):
         if not __name__.startswith("transformers_modules"):  # an installed package answers for itself, not the Hub's copy
             kwargs.pop("auto_map", None)
             kwargs.pop("custom_pipelines", None)
-        _require_positive_int(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, num_mel_bins=num_mel_bins)
+        require_positive_int(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, num_mel_bins=num_mel_bins)
         _require(n_fft >= hop_length, f"`n_fft` ({n_fft}) must be at least `hop_length` ({hop_length}).")
         _require(
             math.isfinite(mel_mean) and math.isfinite(mel_std) and mel_std > 0,
@@ -88,11 +87,6 @@ class SpectrogramConfig(PreTrainedConfig):
         self.mel_mean = mel_mean
         self.mel_std = mel_std
         super().__init__(**kwargs)
-
-    @property
-    def mel_rate(self) -> float:
-        """Mel frames per second (Hz)."""
-        return self.sampling_rate / self.hop_length
 
     @property
     def samples_per_frame(self) -> int:
@@ -160,7 +154,7 @@ class MelRVQConfig(SpectrogramConfig):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _require_positive_int(
+        require_positive_int(
             num_codebooks=num_codebooks,
             codebook_size=codebook_size,
             codebook_dim=codebook_dim,
@@ -169,7 +163,7 @@ class MelRVQConfig(SpectrogramConfig):
         )
         _require_quantizer(quantizer_type, num_codebooks)
         self.input_size = self.token_input_size if input_size is None else input_size
-        _require_positive_int(input_size=self.input_size)
+        require_positive_int(input_size=self.input_size)
         self.num_codebooks = num_codebooks
         self.codebook_size = codebook_size
         self.codebook_dim = codebook_dim
@@ -243,7 +237,7 @@ class MuQConfig(SpectrogramConfig):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _require_positive_int(
+        require_positive_int(
             conv_channels=conv_channels,
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
@@ -316,3 +310,8 @@ class MuQConfig(SpectrogramConfig):
         """The configuration called "tiny", "base" or "large", with fields replaced by `overrides`."""
         _require(name in PRESETS, f"unknown preset {name!r}; valid: {', '.join(PRESETS)}.")
         return cls(**{**PRESETS[name], **overrides})
+
+
+def is_muq_config(config: dict) -> bool:
+    """Whether a `config.json` is that of a MuQ, ours or the published one."""
+    return config.get("model_type") == MuQConfig.model_type or is_published_config(config)

@@ -4,7 +4,7 @@ import math
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_muq import MuQConfig
+from .configuration_muq import MuQConfig, require_positive_int
 from .published_muq_mulan import XLM_ROBERTA_BASE, config_from_published_mulan, is_published_mulan_config, tower_config
 
 
@@ -61,17 +61,13 @@ class MuQMuLanConfig(PreTrainedConfig):
             kwargs.pop("custom_pipelines", None)
         self.audio_config = _audio_config(audio_config)
         self.text_config = _text_config(text_config)
-        sizes = {
-            "projection_dim": projection_dim,
-            "adapter_size": adapter_size,
-            "text_adapter_heads": text_adapter_heads,
-            "text_adapter_head_dim": text_adapter_head_dim,
-            "text_adapter_intermediate_size": text_adapter_intermediate_size,
-        }
-        for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
-                raise ValueError(f"`{name}` must be a positive integer, got {size!r}.")
-            setattr(self, name, size)
+        require_positive_int(
+            projection_dim=projection_dim,
+            adapter_size=adapter_size,
+            text_adapter_heads=text_adapter_heads,
+            text_adapter_head_dim=text_adapter_head_dim,
+            text_adapter_intermediate_size=text_adapter_intermediate_size,
+        )
         if isinstance(text_adapter_layers, bool) or not isinstance(text_adapter_layers, int) or text_adapter_layers < 0:
             raise ValueError(f"`text_adapter_layers` must be 0 or a positive integer, got {text_adapter_layers!r}.")
         if not 0.0 <= text_adapter_dropout < 1.0:
@@ -80,7 +76,12 @@ class MuQMuLanConfig(PreTrainedConfig):
             raise ValueError(f"`logit_scale_init_value` must be a finite logarithm, got {logit_scale_init_value!r}.")
         _require_one_of("contrastive_loss", contrastive_loss, CONTRASTIVE_LOSSES)
         _require_one_of("clip_rule", clip_rule, CLIP_RULES)
+        self.projection_dim = projection_dim
+        self.adapter_size = adapter_size
         self.text_adapter_layers = text_adapter_layers
+        self.text_adapter_heads = text_adapter_heads
+        self.text_adapter_head_dim = text_adapter_head_dim
+        self.text_adapter_intermediate_size = text_adapter_intermediate_size
         self.text_adapter_dropout = text_adapter_dropout
         self.logit_scale_init_value = logit_scale_init_value
         self.contrastive_loss = contrastive_loss
@@ -151,3 +152,8 @@ def _without_type(config: dict) -> dict:
 def _require_one_of(name: str, value, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise ValueError(f"`{name}` must be one of {', '.join(valid)}, got {value!r}.")
+
+
+def is_mulan_config(config: dict) -> bool:
+    """Whether a `config.json` is that of a MuQ-MuLan, ours or the published one."""
+    return config.get("model_type") == MuQMuLanConfig.model_type or is_published_mulan_config(config)

@@ -8,7 +8,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .cpu_muq import emulates, in_float32, is_plain_cpu, is_plain_cpu_inference
+from .cpu_muq import are_plain, emulates, in_float32, is_plain_cpu, is_plain_cpu_inference
 from .spectrogram_muq import zero_padding
 
 
@@ -118,8 +118,7 @@ class ConvolutionModule(nn.Module):
         return self.dropout(self.out_proj(mixed)).transpose(1, 2)
 
     def _is_plain(self):
-        """Whether the parts are still the plain ones, and not adapters or quantized layers in their places."""
-        return all(type(conv) is nn.Conv1d for conv in (self.gate_proj, self.depthwise, self.out_proj))
+        return are_plain(nn.Conv1d, self.gate_proj, self.depthwise, self.out_proj) and are_plain(nn.BatchNorm1d, self.batch_norm)
 
     def _forward_by_frames(self, states, lengths):
         """The same without transposing: pointwise convolutions as matrix products, the depthwise with channels last."""

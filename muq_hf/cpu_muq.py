@@ -6,6 +6,21 @@ import torch
 from torch import nn
 
 
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+def are_plain(kind: type, *modules: nn.Module) -> bool:
+    """Whether nothing is lost if the modules' tensors are computed with directly, and they are not called.
+
+    Not with adapters or quantized layers in their places, with hooks on them, or with a `forward` of their own: accelerate
+    gives them one that fetches offloaded weights.
+    """
+    return all(
+        type(module) is kind and "forward" not in vars(module) and not any(getattr(module, hooks) for hooks in HOOKS)
+        for module in modules
+    )
+
+
 def is_plain_cpu(module: nn.Module, states: torch.Tensor) -> bool:
     """Whether `module` runs on a CPU step by step: what is quickest there may then be chosen."""
     return (

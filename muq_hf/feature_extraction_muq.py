@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers import BatchFeature, PreTrainedConfig, SequenceFeatureExtractor
 
+from .loading_muq import HUB_ARGUMENTS, hub_arguments_of
 from .published_muq import is_published_config
 
 
@@ -41,6 +42,11 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
             **kwargs,
         )
         self.min_samples = min_samples
+
+    @classmethod
+    def for_config(cls, config) -> "MuQFeatureExtractor":
+        """The one that goes with a model of this configuration."""
+        return cls(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
 
     def __call__(
         self,
@@ -100,16 +106,14 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
 
     @classmethod
     def get_feature_extractor_dict(cls, pretrained_model_name_or_path, **kwargs):
-        """As in transformers; a published MuQ has no preprocessor file, so its settings come from its `config.json`."""
+        """As in transformers; the published models have no preprocessor file, and take what is the default here."""
         try:
             return super().get_feature_extractor_dict(pretrained_model_name_or_path, **kwargs)
         except OSError:
-            names = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-            hub_arguments = {name: kwargs[name] for name in names if name in kwargs}
-            config, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_arguments)
+            config, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_arguments_of(kwargs))
             if not cls._is_published(config):
                 raise
-            return {}, {name: value for name, value in kwargs.items() if name not in names}
+            return {}, {name: value for name, value in kwargs.items() if name not in HUB_ARGUMENTS}
 
 
 def _as_batch(raw_audio) -> list:

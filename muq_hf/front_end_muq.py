@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cpu_muq import emulates, has_fast_convolution, in_float32, is_plain_cpu_inference
+from .cpu_muq import are_plain, emulates, has_fast_convolution, in_float32, is_plain_cpu_inference
 from .spectrogram_muq import zero_padding
+from .windowing_muq import FRONT_END_STRIDE
 from .winograd_muq import WinogradConvolution
 
 
@@ -78,9 +79,8 @@ class ConvBlock(nn.Module):
         return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
     def can_fold(self) -> bool:
-        """Whether the parts are still the plain ones, and not adapters or quantized layers in their places."""
-        convs = (self.conv1, self.conv2, self.conv3)
-        return all(type(conv) is nn.Conv2d and not conv._forward_hooks and not conv._forward_pre_hooks for conv in convs)
+        norms = (self.norm1, self.norm2, self.norm3)
+        return are_plain(nn.Conv2d, self.conv1, self.conv2, self.conv3) and are_plain(nn.BatchNorm2d, *norms)
 
 
 class ColumnsOfBlock:
@@ -114,7 +114,12 @@ class ConvFrontEnd(nn.Module):
         super().__init__()
         C = config.conv_channels
         self.blocks = nn.ModuleList([ConvBlock(1, C), ConvBlock(C, C)])
-        self.projection = nn.Linear(C * config.num_mel_bins // 4, config.hidden_size)
+        self.projection = nn.Linear(C * config.num_mel_bins // FRONT_END_STRIDE, config.hidden_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the convolutions: the weight of a quantized projection has another."""
+        return self.blocks[0].conv1.weight.dtype
 
     def num_frames(self, num_mel_frames):
         """Encoder frames of so many mel frames (an int or a tensor of them)."""
@@ -136,7 +141,7 @@ class ConvFrontEnd(nn.Module):
     def _is_small(self, mel: torch.Tensor) -> bool:
         """Whether few channels and short music make the whole batch at once the quicker way."""
         B, M, T = mel.shape
-        C = self.projection.in_features * 4 // M
+        C = self.projection.in_features * FRONT_END_STRIDE // M
         return C <= MAX_NARROW_CHANNELS and B * C * M * T // 4 <= MAX_WHOLE_VALUES
 
     def _forward_by_columns(self, mel, lengths):

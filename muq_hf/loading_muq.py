@@ -12,6 +12,11 @@ from .published_muq import convert_state_dict, is_published_config
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
+def hub_arguments_of(kwargs: dict) -> dict:
+    """Those that say where on the Hub, and how, a file is looked for."""
+    return {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+
+
 class LoadingMixin:
     """Goes before `PreTrainedModel` in the bases.
 
@@ -19,24 +24,30 @@ class LoadingMixin:
     the published layout, weight norms included, again.
     """
 
+    _model_types = ("muq", "mel_rvq")  # a MuQ's folder holds its Mel-RVQ too
+
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path, *model_args, ignore_mismatched_sizes=False, output_loading_info=False, **kwargs
     ):
         """As in transformers; besides, the id or folder of a published MuQ is converted in memory.
 
-        Raises ValueError for a checkpoint that lacks tensors of the encoder, or has them in other shapes, or has tensors nobody
-        knows; OSError for a file that is no complete safetensors file. Both name the file and the tensor.
+        Raises ValueError for a model of another type, and for a checkpoint that lacks tensors of the encoder, has them in other
+        shapes, or has some that nobody knows; OSError for a file that is no complete safetensors file. Both name file and tensor.
         """
         source, where = pretrained_model_name_or_path, pretrained_model_name_or_path
         if source is not None and kwargs.get("state_dict") is None:
-            hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+            hub_arguments = hub_arguments_of(kwargs)
             config_dict, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
             if cls._is_published(config_dict):
                 where = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments)
                 kwargs["config"] = cls._published_config(source, hub_arguments, kwargs)
                 kwargs["state_dict"] = cls._convert_published(read_safetensors(where))
                 source = None
+            elif kwargs.get("config") is None and config_dict.get("model_type") not in (None, *cls._model_types):
+                raise ValueError(
+                    f"{source} is a model of type {config_dict['model_type']!r}, no {cls.__name__}: AutoModel finds the class."
+                )
         try:
             model, info = super().from_pretrained(
                 source, *model_args, ignore_mismatched_sizes=True, output_loading_info=True, **kwargs

@@ -6,9 +6,25 @@ import torch
 def draw_block_mask(
     num_samples: int, batch_size: int, block_samples: int, probability: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Which whole blocks of the waveform to mask: [B, num_samples // block_samples] bool. The tail is never masked."""
+    """Which whole blocks of the waveform to mask: [B, num_samples // block_samples] bool, at least one of each item.
+
+    The tail is never masked. Raises ValueError for a waveform that is shorter than a block.
+    """
     num_blocks = num_samples // block_samples
-    return torch.rand(batch_size, num_blocks, generator=generator, device=generator.device) < probability
+    if num_blocks == 0:
+        raise ValueError(
+            f"a clip of {num_samples} samples has no block to mask, which takes {block_samples}: use longer clips or a shorter "
+            "`mask_seconds`; logits without a loss (`return_loss=False`) need no mask."
+        )
+    return choose_blocks(torch.rand(batch_size, num_blocks, generator=generator, device=generator.device), probability)
+
+
+def choose_blocks(draws: torch.Tensor, probability: float) -> torch.Tensor:
+    """Uniform draws [..., N] → blocks to mask [..., N] bool: those below `probability`, and in any case the lowest.
+
+    A clip without masked blocks would have no loss.
+    """
+    return (draws < probability) | (draws == draws.amin(dim=-1, keepdim=True))
 
 
 def draw_noise(num_samples: int, batch_size: int, std: float, generator: torch.Generator) -> torch.Tensor:

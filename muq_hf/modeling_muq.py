@@ -13,13 +13,14 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_muq import FRONT_END_STRIDE, MelRVQConfig, MuQConfig
+from .configuration_muq import MelRVQConfig, MuQConfig
 from .conformer_muq import ConformerEncoder
 from .front_end_muq import ConvFrontEnd
 from .loading_muq import LoadingMixin
 from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
 from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames, unfold_frames
 from .spectrogram_muq import LogMelSpectrogram
+from .windowing_muq import FRONT_END_STRIDE
 
 
 @dataclass
@@ -121,8 +122,7 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
         elif isinstance(module, LogMelSpectrogram):
             module.reset_buffers()
         elif isinstance(module, RandomProjectionQuantizer):
-            init.xavier_normal_(module.projection)
-            init.normal_(module.codebook)
+            module.reset_parameters()
         elif hasattr(module, "unused_steps"):
             init.zeros_(module.unused_steps)
         elif hasattr(module, "layer_weights"):
@@ -139,6 +139,11 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
 
 def _recompute_contexts(model: nn.Module):
     return nullcontext(), _frozen_batch_statistics(model)
+
+
+def _is_traced() -> bool:
+    """Whether values are unknown yet: the model is being compiled or exported."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def valid_lengths(
@@ -169,7 +174,7 @@ def valid_lengths(
         )
     mask = attention_mask.to(device=input_values.device, dtype=torch.long)
     lengths = mask.sum(dim=1)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if _is_traced():
         return lengths
     is_right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
     shortest, right_padded = torch.stack([lengths.min(), is_right_padded.long()]).tolist()
@@ -210,13 +215,13 @@ class MuQModel(MuQPreTrainedModel):
         output_hidden_states: True for all; an index or a list of indices (0 = input of the first layer) for those only:
         layers above the highest are then not computed. Raises ValueError for malformed batches and unknown layers.
         """
-        wanted_states, last_layer = self._wanted_states(output_hidden_states)
+        wanted_states, last_layer = self.wanted_states(output_hidden_states)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         lengths = valid_lengths(input_values, attention_mask, self.config.min_samples)
 
         mel = self.spectrogram(input_values, lengths)
         mel_lengths = None if lengths is None else self.spectrogram.num_frames(lengths)
-        frames = self.front_end(mel.to(self.front_end.projection.weight.dtype), mel_lengths)
+        frames = self.front_end(mel.to(self.front_end.dtype), mel_lengths)
         frame_lengths = None if lengths is None else self.front_end.num_frames(mel_lengths)
         last, hidden_states, attentions = self.encoder(frames, frame_lengths, wanted_states, last_layer, bool(output_attentions))
         return MuQModelOutput(
@@ -226,7 +231,7 @@ class MuQModel(MuQPreTrainedModel):
             attention_mask=self._frame_mask(frames, frame_lengths),
         )
 
-    def _wanted_states(self, output_hidden_states) -> tuple[set[int], int]:
+    def wanted_states(self, output_hidden_states) -> tuple[set[int], int]:
         """Indices to keep and the last layer to run."""
         num_layers = self.config.num_hidden_layers
         if output_hidden_states is None:
@@ -248,6 +253,11 @@ class MuQModel(MuQPreTrainedModel):
         return (torch.arange(T, device=frames.device) < lengths.unsqueeze(1)).long()
 
 
+def only(states: tuple, wanted: set[int]) -> tuple | None:
+    """Of the hidden states that a head had the encoder keep, those that its caller wants; None if that is none."""
+    return tuple(state if index in wanted else None for index, state in enumerate(states)) if wanted else None
+
+
 class MuQForPreTraining(MuQPreTrainedModel):
     """Masked token prediction: hear noise in place of masked blocks, name the tokens of the clean music (section 3.3)."""
 
@@ -265,6 +275,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         """Target tokens of clean waveforms of one length: [B, S] → [B, S // samples_per_frame, K] int64."""
         if self.quantizer is None:
             raise ValueError('a model with `quantizer_type="none"` has no tokens of its own: pass `target_tokens`.')
+        valid_lengths(input_values, None, self.config.min_samples)
         with torch.autocast(input_values.device.type, enabled=False):  # tokens must not depend on the dtype
             mel = self.muq.spectrogram(input_values)
             return self.quantizer.encode(fold_frames(mel, FRONT_END_STRIDE))
@@ -277,7 +288,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         block_mask: torch.BoolTensor | None = None,
         mask_noise: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
-        output_hidden_states: bool | list[int] | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         return_loss: bool = True,
         return_logits: bool = True,
         return_dict: bool | None = None,
@@ -286,16 +297,19 @@ class MuQForPreTraining(MuQPreTrainedModel):
 
         block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
         torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` gives the
-        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False.
+        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False, and where
+        nothing is masked, which has no loss (a given mask is not checked while the model is traced or compiled).
         """
-        B, S = input_values.shape
         config = self.config
+        valid_lengths(input_values, None, config.min_samples)
+        B, S = input_values.shape
+        wanted, _ = self.muq.wanted_states(output_hidden_states)
         if not (return_loss or return_logits):
             raise ValueError("`return_loss` and `return_logits` are both False: nothing is left to return.")
         if not return_loss:
-            outputs = self.muq(input_values, output_hidden_states=output_hidden_states)
+            outputs = self.muq(input_values, output_hidden_states=[*wanted, -1], return_dict=True)
             logits = self._logits(outputs.last_hidden_state)
-            return MuQForPreTrainingOutput(logits=logits, hidden_states=outputs.hidden_states)
+            return MuQForPreTrainingOutput(logits=logits, hidden_states=only(outputs.hidden_states, wanted))
 
         if target_tokens is None:
             target_tokens = self.tokenize(input_values)
@@ -309,13 +323,18 @@ class MuQForPreTraining(MuQPreTrainedModel):
         block_mask, mask_noise = block_mask.to(input_values.device), mask_noise.to(input_values.device)
 
         masked = apply_block_mask(input_values, block_mask, mask_noise, block_samples)
-        outputs = self.muq(masked, output_hidden_states=output_hidden_states)
+        outputs = self.muq(masked, output_hidden_states=[*wanted, -1], return_dict=True)
         N = min(target_tokens.shape[1], outputs.last_hidden_state.shape[1])
         target_tokens = target_tokens[:, :N]
         token_mask = spread(block_mask, config.mask_frames, N)
         states = outputs.last_hidden_state[:, :N]
         logits = self._logits(states) if return_logits else None
         chosen = self._logits(states[token_mask]) if logits is None else logits[token_mask]  # [masked, K, V]
+        if not _is_traced() and len(chosen) == 0:
+            raise ValueError(
+                f"`block_mask` masks no token: give True for at least one of the {S // block_samples} blocks of "
+                f"{block_samples} samples, or `return_loss=False`."
+            )
         loss, accuracy = masked_token_loss(chosen, target_tokens[token_mask])
         return MuQForPreTrainingOutput(
             loss=loss,
@@ -324,7 +343,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             num_masked_tokens=token_mask.sum(),
             target_tokens=target_tokens,
             token_mask=token_mask,
-            hidden_states=outputs.hidden_states,
+            hidden_states=only(outputs.hidden_states, wanted),
         )
 
     def _logits(self, states):
@@ -357,15 +376,22 @@ class MelRVQModel(MuQPreTrainedModel):
         self.post_init()
 
     def features(self, input_values: torch.Tensor) -> torch.Tensor:
-        """[B, S] waveforms of one length → [B, S // samples_per_frame, input_size] vectors to quantize."""
+        """[B, S] waveforms of one length → [B, S // samples_per_frame, input_size] vectors to quantize.
+
+        Raises ValueError for malformed batches, and if what is quantized are a teacher's latents.
+        """
+        self._require_mel("computed from waveforms")
+        valid_lengths(input_values, None, self.config.min_samples)
         return fold_frames(self.spectrogram(input_values), FRONT_END_STRIDE)
 
     def encode(self, input_values: torch.Tensor) -> torch.Tensor:
         """[B, S] → codes [B, N, K] int64."""
-        return self.quantizer.encode(self.features(input_values))
+        with torch.autocast(input_values.device.type, enabled=False):  # tokens must not depend on the dtype
+            return self.quantizer.encode(self.features(input_values))
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """codes [B, N, k ≤ K] → normalised log-mel [B, M, 4·N] from the first k codebooks."""
+        self._require_mel("decoded to a spectrogram")
         return unfold_frames(self.quantizer.decode(codes), FRONT_END_STRIDE)
 
     @can_return_tuple
@@ -376,11 +402,15 @@ class MelRVQModel(MuQPreTrainedModel):
         return_loss: bool = True,
         return_dict: bool | None = None,
     ) -> MelRVQOutput:
-        """input_values: [B, S] waveforms of one length, or features: [B, N, input_size], for instance a teacher's latents."""
+        """input_values: [B, S] waveforms of one length, or features: [B, N, input_size], for instance a teacher's latents.
+
+        Raises ValueError for both or none, for malformed batches, and for a random projection, which has nothing to learn.
+        """
         if (input_values is None) == (features is None):
             raise ValueError("give either `input_values` (waveforms) or `features` (vectors to quantize), not both or none.")
-        features = self.features(input_values) if features is None else features
-        result = self.quantizer(features)
+        given = input_values if features is None else features
+        with torch.autocast(given.device.type, enabled=False):  # tokens must not depend on the dtype
+            result = self.quantizer(self.features(input_values) if features is None else features)
         config = self.config
         loss = (
             config.commitment_weight * result.commitment_loss
@@ -396,3 +426,11 @@ class MelRVQModel(MuQPreTrainedModel):
             quantized=result.quantized,
             residual_energy=result.residual_energy,
         )
+
+    def _require_mel(self, what: str) -> None:
+        found, needed = self.config.input_size, self.config.token_input_size
+        if found != needed:
+            raise ValueError(
+                f"this tokenizer quantizes vectors of {found} values, a teacher's latents, not mel frames ({needed}): they "
+                f"cannot be {what}. Pass latents as `features`, or to `quantizer.encode` for their codes alone."
+            )

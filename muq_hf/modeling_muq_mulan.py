@@ -66,6 +66,7 @@ class MuQMuLanPreTrainedModel(MuQPreTrainedModel):
     input_modalities = ("audio", "text")
     _no_split_modules = ["AdapterLayer"]
     _keep_in_fp32_modules_strict = None  # each tower names its own
+    _model_types = (MuQMuLanConfig.model_type,)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -142,7 +143,7 @@ class MuQMuLanAudioModel(MuQMuLanPreTrainedModel):
 
     def _embed(self, clips: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """clips: [N, C]; mask: [N, C] or None → vectors of length 1 [N, P], states [N, T, D]."""
-        output = self.encoder(clips, attention_mask=mask)
+        output = self.encoder(clips, attention_mask=mask, return_dict=True)
         states = self.adapter_projection(output.last_hidden_state)
         pooled = pool_frames(states, None if mask is None else output.attention_mask, "mean")
         return F.normalize(self.projection(pooled), dim=-1), states
@@ -182,8 +183,8 @@ class MuQMuLanTextModel(MuQMuLanPreTrainedModel):
         """
         _check_text(input_ids, self.config.max_text_tokens)
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        encoded = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
-        states = self.adapter(self.adapter_projection(encoded), attention_mask)
+        encoded = self.encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **segments)
+        states = self.adapter(self.adapter_projection(encoded.last_hidden_state), attention_mask)
         pooled = pool_frames(states, attention_mask, "mean")
         vectors = F.normalize(self.projection(pooled), dim=-1)
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=vectors)
@@ -230,7 +231,7 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Music [B, S] at `config.sampling_rate`, of any length → `.pooler_output` [B, P], see [`MuQMuLanAudioModel`]."""
-        return self.audio_model(input_values, padding_mask, clip_rule)
+        return self.audio_model(input_values, padding_mask, clip_rule, return_dict=True)
 
     @can_return_tuple
     def get_text_features(
@@ -241,7 +242,7 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Texts [B, N] → `.pooler_output` [B, P], see [`MuQMuLanTextModel`]."""
-        return self.text_model(input_ids, attention_mask, token_type_ids)
+        return self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True)
 
     @can_return_tuple
     def forward(
@@ -261,8 +262,8 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         `return_loss`: contrastive loss of as many texts as music, row by row, over all processes; `audio_ids` and `text_ids`
         [B] say which rows are the same track or caption, see [`contrastive_loss`].
         """
-        audio_output = self.audio_model(input_values, padding_mask)
-        text_output = self.text_model(input_ids, attention_mask, token_type_ids)
+        audio_output = self.audio_model(input_values, padding_mask, return_dict=True)
+        text_output = self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True)
         audio_embeds, text_embeds = audio_output.pooler_output, text_output.pooler_output
         logits_per_audio = self.logit_scale.exp().to(audio_embeds.dtype) * audio_embeds @ text_embeds.T
         loss = None
@@ -306,7 +307,7 @@ class MuQMuLanAudioModelWithProjection(MuQMuLanPreTrainedModel):
         return_dict: bool | None = None,
     ) -> MuQMuLanAudioOutput:
         """Music [B, S] → `.audio_embeds` [B, P], see [`MuQMuLanAudioModel`]."""
-        output = self.audio_model(input_values, padding_mask, clip_rule)
+        output = self.audio_model(input_values, padding_mask, clip_rule, return_dict=True)
         return MuQMuLanAudioOutput(audio_embeds=output.pooler_output, last_hidden_state=output.last_hidden_state)
 
 
@@ -337,5 +338,5 @@ class MuQMuLanTextModelWithProjection(MuQMuLanPreTrainedModel):
         return_dict: bool | None = None,
     ) -> MuQMuLanTextOutput:
         """Texts [B, N] → `.text_embeds` [B, P], see [`MuQMuLanTextModel`]."""
-        output = self.text_model(input_ids, attention_mask, token_type_ids)
+        output = self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True)
         return MuQMuLanTextOutput(text_embeds=output.pooler_output, last_hidden_state=output.last_hidden_state)

@@ -47,7 +47,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             raise ValueError(f"this pipeline needs a model of type {expected_type!r}, got {model.config.model_type!r}.")
         if feature_extractor is None:
             config = model.config
-            feature_extractor = self._extractor_class(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+            feature_extractor = self._extractor_class.for_config(config)
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
 
     def __call__(self, inputs, **kwargs):

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .decoding_muq import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES
 from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from .modeling_muq_mulan import MuQMuLanModel
 from .pipeline_muq import MuQFeatureExtractionPipeline
-from .processing_muq_mulan import MuQMuLanProcessor
+from .processing_muq_mulan import MuQMuLanProcessor, names_audio
 
 
 class MuQMuLanFeatureExtractionPipeline(MuQFeatureExtractionPipeline):
@@ -50,7 +49,7 @@ class MuQMuLanFeatureExtractionPipeline(MuQFeatureExtractionPipeline):
         """One input → a batch of one."""
         if isinstance(inputs, dict) and "text" in inputs:
             yield {"is_last": True, **self._tokenize(inputs["text"])}
-        elif isinstance(inputs, str) and not _names_audio(inputs):
+        elif isinstance(inputs, str) and not _is_source(inputs):
             yield {"is_last": True, **self._tokenize(inputs)}
         else:
             wave = np.concatenate(list(self._blocks(inputs, sampling_rate)))
@@ -73,6 +72,6 @@ class MuQMuLanFeatureExtractionPipeline(MuQFeatureExtractionPipeline):
         return vector if return_tensors else vector.tolist()
 
 
-def _names_audio(text: str) -> bool:
-    suffixes = SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES
-    return text.startswith(("http://", "https://")) or text.lower().endswith(suffixes) or os.path.isfile(text)
+def _is_source(text: str) -> bool:
+    """Whether a string says where music is, and is no text."""
+    return text.startswith(("http://", "https://")) or names_audio(text) or os.path.isfile(text)

@@ -6,15 +6,15 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig, Processo
 from transformers.utils import logging
 
 from .configuration_muq_mulan import MuQMuLanConfig
-from .decoding_muq import load_audio
+from .decoding_muq import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, load_audio
 from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+from .loading_muq import hub_arguments_of
 from .published_muq_mulan import is_published_mulan_config, tower_source
 
 
 logger = logging.get_logger(__name__)
 
 UNLIMITED = 1_000_000  # tokens; tokenizers without a limit of their own say 10^30
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
 class MuQMuLanProcessor(ProcessorMixin):
@@ -30,6 +30,7 @@ class MuQMuLanProcessor(ProcessorMixin):
         sampling_rate: int | None = None,
         padding: bool | str = True,
         max_length: int | None = None,
+        truncation: bool = True,
         return_tensors: str | None = None,
         *,
         text_kwargs: dict | None = None,
@@ -40,10 +41,11 @@ class MuQMuLanProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """text: one text or several; audio: files, or what the feature extractor takes with its `sampling_rate` (Hz).
 
-        `padding` and `max_length` (tokens) are for the text; longer texts are cut, with one warning. The dictionaries add
-        options for the tokenizer, the feature extractor or both; those for images and videos must be empty.
+        `padding`, `truncation` and `max_length` (tokens) are for the text; longer texts are cut, with one warning. The
+        dictionaries add options for the tokenizer, the feature extractor or both; those for images and videos must be empty.
         → `input_ids`, `attention_mask` [N, tokens] for text, `input_values`, `padding_mask` [B, S] for audio. Raises ValueError
-        for neither, for texts that are no strings or give no token, and for audio that the feature extractor refuses.
+        for neither, for texts that are no strings, give no token or name audio files, and for audio that the feature extractor
+        refuses.
         """
         if images_kwargs or videos_kwargs:
             raise ValueError("MuQ-MuLan takes text and audio, no images and no videos.")
@@ -52,7 +54,8 @@ class MuQMuLanProcessor(ProcessorMixin):
         common = {"return_tensors": return_tensors} | (common_kwargs or {})
         features = {}
         if text is not None:
-            features |= self._tokenize(text, {"padding": padding, "max_length": max_length} | common | (text_kwargs or {}))
+            options = {"padding": padding, "max_length": max_length, "truncation": truncation}
+            features |= self._tokenize(text, options | common | (text_kwargs or {}))
         if audio is not None:
             features |= self._extract(audio, {"sampling_rate": sampling_rate} | common | (audio_kwargs or {}))
         return BatchFeature(features)
@@ -60,7 +63,7 @@ class MuQMuLanProcessor(ProcessorMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         """As in transformers; for the id or folder of a published MuQ-MuLan, with the tokenizer that it names."""
-        hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        hub_arguments = hub_arguments_of(kwargs)
         try:
             published, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_arguments)
         except OSError:  # a processor may lie in a folder without a model
@@ -68,7 +71,7 @@ class MuQMuLanProcessor(ProcessorMixin):
         if not is_published_mulan_config(published):
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         config = MuQMuLanConfig.from_pretrained(pretrained_model_name_or_path, **hub_arguments)
-        return published_processor(published, config, pretrained_model_name_or_path)
+        return published_processor(published, config, pretrained_model_name_or_path, hub_arguments=hub_arguments)
 
     def _extract(self, audio, options: dict) -> dict:
         rate = self.feature_extractor.sampling_rate
@@ -82,24 +85,36 @@ class MuQMuLanProcessor(ProcessorMixin):
         wrong = [item for item in texts if not isinstance(item, str)]
         if not texts or wrong:
             raise ValueError(f"`text` must be a string or a list of strings, got {wrong[0] if wrong else texts!r}.")
+        files = [item for item in texts if names_audio(item)]
+        if files:  # sentence-transformers takes files that it does not know for text
+            raise ValueError(
+                f'{files[0]!r} names audio and is no text: pass it as `audio`, or {{"array": …, "sampling_rate": …}}.'
+            )
         limit = options["max_length"] or self.tokenizer.model_max_length
         lengths = [len(ids) for ids in self.tokenizer(texts, verbose=False)["input_ids"]]
         if 0 in lengths:
-            raise ValueError(f"text {lengths.index(0)} gives no token; it may be empty.")
-        is_limited = limit < UNLIMITED
-        if is_limited and max(lengths) > limit:
+            raise ValueError(f"text {lengths.index(0)} gives no token: {texts[lengths.index(0)]!r}.")
+        is_cut = options["truncation"] and limit < UNLIMITED
+        if is_cut and max(lengths) > limit:
             logger.warning_once(f"Texts longer than the {limit} tokens that the text encoder takes are cut.")
-        return dict(self.tokenizer(texts, **(options | {"truncation": is_limited, "max_length": limit if is_limited else None})))
+        return dict(self.tokenizer(texts, **(options | {"truncation": is_cut, "max_length": limit if is_cut else None})))
 
 
-def published_processor(published: dict, config: MuQMuLanConfig, source, text=None) -> MuQMuLanProcessor:
+def names_audio(text: str) -> bool:
+    """Whether this is, by its end, the name of an audio file."""
+    return text.lower().endswith(SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES)
+
+
+def published_processor(
+    published: dict, config: MuQMuLanConfig, source, text=None, hub_arguments: dict | None = None
+) -> MuQMuLanProcessor:
     """The processor of a published MuQ-MuLan in `source`; `text`: where its tokenizer is, if not where it says itself.
 
     Raises OSError that says where the tokenizer was looked for.
     """
-    place, subfolder = tower_source("text_model", published, source, text, "tokenizer_config.json")
+    place, arguments = tower_source("text_model", published, source, text, "tokenizer_config.json", hub_arguments)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, subfolder=subfolder)
+        tokenizer = AutoTokenizer.from_pretrained(place, **arguments)
     except (OSError, ValueError) as error:
         raise OSError(
             f"the text encoder's tokenizer (tokenizer.json, or sentencepiece.bpe.model, with tokenizer_config.json) is not in "
@@ -107,5 +122,4 @@ def published_processor(published: dict, config: MuQMuLanConfig, source, text=No
         ) from None
     if config.max_text_tokens is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_text_tokens)
-    extractor = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
-    return MuQMuLanProcessor(extractor, tokenizer)
+    return MuQMuLanProcessor(MuQMuLanFeatureExtractor.for_config(config), tokenizer)

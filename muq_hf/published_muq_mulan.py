@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
+from .loading_muq import hub_arguments_of
 from .published_muq import config_from_published, convert_state_dict, is_published_config
 
 
@@ -69,13 +70,11 @@ def tower_config(part: str, published: dict, source, given=None, hub_arguments: 
     From the first of these that there is: `given` (folder or Hub id); PART/config.json in `source`; the configuration that is
     known here by name; the repository of that name. Raises OSError that says which file is missing.
     """
-    place, subfolder = tower_source(part, published, source, given, "config.json")
+    place, arguments = tower_source(part, published, source, given, "config.json", hub_arguments)
     if place in KNOWN_TOWERS and given is None:
         return KNOWN_TOWERS[place]
-    keys = ("cache_dir", "token", "local_files_only")
-    hub_arguments = {key: value for key, value in (hub_arguments or {}).items() if key in keys}
     try:
-        found, _ = PreTrainedConfig.get_config_dict(place, subfolder=subfolder, **hub_arguments)
+        found, _ = PreTrainedConfig.get_config_dict(place, **arguments)
     except OSError:
         raise OSError(
             f"the published MuQ-MuLan in {source} needs the configuration of its {part}, {place!r}: it is no folder, not in the "
@@ -86,22 +85,17 @@ def tower_config(part: str, published: dict, source, given=None, hub_arguments: 
     return found if found.get("model_type") == "muq" else AutoConfig.for_model(**found).to_dict()
 
 
-def tower_source(part: str, published: dict, source, given, file: str) -> tuple[str, str]:
-    """Where the `file` of a tower is looked for: (folder or Hub id, subfolder)."""
+def tower_source(part: str, published: dict, source, given, file: str, hub_arguments: dict | None = None) -> tuple[str, dict]:
+    """Where the `file` of a tower is looked for: (folder or Hub id, arguments to look there with)."""
+    here = hub_arguments_of(hub_arguments or {})
+    elsewhere = {name: value for name, value in here.items() if name not in ("revision", "subfolder")}  # those of `source`
     if given is not None:
-        return str(given), ""
-    if (
-        cached_file(
-            source,
-            file,
-            subfolder=part,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        is not None
-    ):
-        return str(source), part
-    return published[part]["name"], ""
+        return str(given), elsewhere
+    here["subfolder"] = "/".join(filter(None, (here.get("subfolder"), part)))
+    options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    if cached_file(source, file, **here, **options) is not None:
+        return str(source), here
+    return published[part]["name"], elsewhere
 
 
 def config_from_published_mulan(published: dict, audio_config: dict, text_config: dict) -> dict:
@@ -111,6 +105,7 @@ def config_from_published_mulan(published: dict, audio_config: dict, text_config
         "audio_transformer.tf_depth": (audio.get("tf_depth", 8), 0),
         "audio_transformer.dim": (audio.get("dim", 768), text.get("dim", 768)),
         "audio_model.use_layer_idx": (published["audio_model"].get("use_layer_idx", -1), -1),
+        "mulan.sr": (mulan.get("sr", 24_000), 24_000),
         "mulan.sigmoid_contrastive_loss": (mulan.get("sigmoid_contrastive_loss", False), False),
         "mulan.hierarchical_contrastive_loss": (mulan.get("hierarchical_contrastive_loss", False), False),
     }

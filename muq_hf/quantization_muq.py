@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from transformers import initialization as init
 
 
 HIDDEN_SIZE = 128  # inner width of projections deeper than one layer
@@ -135,6 +136,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     def forward(self, vectors: torch.Tensor) -> QuantizerOutput:
         """[B, N, D] → sums over the steps; the residual is not detached, as in the published training code."""
+        vectors = vectors.to(self.steps[0].codebook.weight.dtype)  # a teacher's latents may be of half precision
         residual, quantized = vectors, torch.zeros_like(vectors)
         codes, energies, commitment_loss, codebook_loss = [], [], 0.0, 0.0
         for step in self.steps:
@@ -165,13 +167,21 @@ class RandomProjectionQuantizer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        nn.init.xavier_normal_(self.projection)
-        nn.init.normal_(self.codebook)
+        init.xavier_normal_(self.projection)
+        init.normal_(self.codebook)
 
     @torch.no_grad()
     def encode(self, vectors: torch.Tensor) -> torch.Tensor:
         """[B, N, D] → codes [B, N, 1] int64."""
         return nearest_code(torch.matmul(vectors, self.projection), self.codebook).unsqueeze(-1)
+
+    def forward(self, vectors: torch.Tensor):
+        raise ValueError(
+            "a random projection is fixed and has no way back: it can only `encode`; for losses and decoding build the model "
+            'with `quantizer_type="residual"`.'
+        )
+
+    decode = forward
 
 
 def build_quantizer(config, input_size: int) -> nn.Module | None:

@@ -1,6 +1,9 @@
 """`training_files.jsonl`, beside the weights: which files a model has heard, so that none of them is tested on."""
 
+import os
 from pathlib import Path
+
+from transformers.utils import cached_file
 
 from .json_lines import read_json_lines, to_json_lines
 
@@ -8,10 +11,11 @@ from .json_lines import read_json_lines, to_json_lines
 TRAINING_RECORD = "training_files.jsonl"
 
 
-def read_record(folder: Path) -> list[dict]:
-    """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder; none if it says nothing."""
-    file = folder / TRAINING_RECORD
-    return read_json_lines(file) if file.exists() else []
+def read_record(model: str | os.PathLike) -> list[dict]:
+    """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder or Hub id; none if it says
+    nothing."""
+    file = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
+    return [] if file is None else read_json_lines(file)
 
 
 def write_record(folder: Path, entries: list[dict]) -> None:

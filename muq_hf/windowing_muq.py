@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-HOPS_PER_FRAME = 4  # mel frames per encoder frame: two convolutions of stride 2
+FRONT_END_STRIDE = 4  # mel frames per encoder frame: two convolution blocks of stride 2
 
 
 class Window(NamedTuple):
@@ -79,7 +79,7 @@ class WindowLengths:
 
     def samples_for(self, start: int) -> int:
         """Samples that show whether the window at `start` is the last: one hop behind it makes another frame."""
-        return start + self.chunk + self.samples_per_frame // HOPS_PER_FRAME
+        return start + self.chunk + self.samples_per_frame // FRONT_END_STRIDE
 
     def window(self, start: int, num_samples: int) -> tuple[Window, bool]:
         """The window at `start` of a signal known up to `num_samples`, and whether it is the last.
@@ -104,8 +104,8 @@ class WindowLengths:
 
 def num_frames(num_samples: int, samples_per_frame: int) -> int:
     """Frames that the encoder makes of so many samples: ceil(ceil(hops / 2) / 2), with whole hops."""
-    hops = num_samples // (samples_per_frame // HOPS_PER_FRAME)
-    return -(-hops // HOPS_PER_FRAME)
+    hops = num_samples // (samples_per_frame // FRONT_END_STRIDE)
+    return -(-hops // FRONT_END_STRIDE)
 
 
 def frame_times(num_samples: int, sampling_rate: int, samples_per_frame: int) -> np.ndarray:

@@ -68,6 +68,12 @@ def test_frame_loss_leaves_out_padding_and_ignored_frames(batch):
     torch.testing.assert_close(output.loss, F.cross_entropy(output.logits[rows, columns], labels[rows, columns]))
 
 
+def test_classes_may_stand_in_a_column(batch):
+    model = build(MuQForSequenceClassification, num_labels=5)
+    flat, column = (model(**batch[1], labels=labels).loss for labels in (torch.tensor([1, 0, 4]), torch.tensor([[1], [0], [4]])))
+    assert torch.equal(flat, column)
+
+
 def test_frame_labels_of_another_length_are_refused(batch):
     model = build(MuQForAudioFrameClassification, num_labels=4)
     with pytest.raises(ValueError, match="21 frames"):
@@ -89,5 +95,29 @@ def test_frozen_base_model_keeps_weights_and_statistics():
 
 def test_layer_weights_start_as_a_plain_mean(batch):
     model = build(MuQForSequenceClassification, num_labels=2, use_weighted_layer_sum=True)
-    states, outputs = model._encode(*batch[1].values(), None, None)
-    torch.testing.assert_close(states, torch.stack(outputs.hidden_states).mean(0))
+    states, hidden_states, _ = model._encode(*batch[1].values(), True, None)
+    torch.testing.assert_close(states, torch.stack(hidden_states).mean(0))
+
+
+CLASSIFIERS = [MuQForSequenceClassification, MuQForAudioFrameClassification]
+
+
+@pytest.mark.parametrize("model_class", CLASSIFIERS)
+@pytest.mark.parametrize("use_weighted_layer_sum", [False, True])
+def test_just_the_hidden_states_asked_for_come_back(batch, model_class, use_weighted_layer_sum):
+    model = build(model_class, num_labels=2, use_weighted_layer_sum=use_weighted_layer_sum)
+    with torch.no_grad():
+        some, all_states = model(**batch[1], output_hidden_states=[1]), model(**batch[1], output_hidden_states=True)
+        none = model(**batch[1])
+    assert torch.equal(some.logits, none.logits)
+    assert [state is not None for state in some.hidden_states] == [False, True, False, False]
+    assert torch.equal(some.hidden_states[1], all_states.hidden_states[1])
+    assert none.hidden_states is None
+
+
+@pytest.mark.parametrize("model_class", CLASSIFIERS)
+@pytest.mark.parametrize("use_weighted_layer_sum", [False, True])
+def test_a_configuration_can_ask_for_tuples(batch, model_class, use_weighted_layer_sum):
+    model = build(model_class, num_labels=2, use_weighted_layer_sum=use_weighted_layer_sum, return_dict=False)
+    (logits,) = model(**batch[1])
+    assert torch.equal(logits, model(**batch[1], return_dict=True).logits)

@@ -61,6 +61,12 @@ def test_output_that_nobody_reads_on_is_no_error():
     assert process.stderr.read() == b"" and process.wait() == cli.EXIT_UNREAD
 
 
+def test_a_model_folder_that_is_not_there_is_named(song, tmp_path, capsys):
+    missing = str(tmp_path / "nowhere")
+    code = cli.main(["embed", str(song), "--model", missing, "--output", str(tmp_path / "out.parquet")])
+    assert code == cli.EXIT_USER_ERROR and f"there is no folder {missing}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["embed", "--output", "e.parquet"], ["tag", "--labels", "labels.txt"]])
 def test_a_revision_needs_a_model(command, song, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -14,10 +14,19 @@ def plan(seconds, rule):
     return plan_clips(round(seconds * RATE), CLIP, rule, samples_per_frame=960, min_samples=1025)
 
 
-@pytest.mark.parametrize("seconds", [0.1, 9.9, 10.0, 10.02, 10.1, 25.0, 61.7])
-@pytest.mark.parametrize("rule", ["duration", "published"])
-def test_weights_sum_to_one(seconds, rule):
-    assert sum(clip.weight for clip in plan(seconds, rule)) == pytest.approx(1.0, abs=1e-3)
+LENGTHS = [2400, CLIP - 1, CLIP, CLIP + 200, CLIP + 480, CLIP + 2400, 600_000, 1_480_801]
+
+
+@pytest.mark.parametrize("num_samples", LENGTHS)
+def test_weights_sum_to_one_under_the_published_rule(num_samples):
+    assert sum(clip.weight for clip in plan(num_samples / RATE, "published")) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("num_samples", LENGTHS)
+def test_weights_by_duration_sum_to_the_share_that_is_heard(num_samples):
+    clips = plan(num_samples / RATE, "duration")
+    assert num_samples - 240 < clips[-1].end <= num_samples
+    assert sum(clip.weight for clip in clips) == pytest.approx(clips[-1].end / num_samples, abs=1e-9)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 9.9, 10.0, 10.02, 10.1, 25.0, 61.7])

@@ -13,7 +13,7 @@ from muq_hf import MelRVQConfig, MuQConfig
 
 def test_defaults_are_the_published_rates():
     config = MuQConfig()
-    assert (config.mel_rate, config.frame_rate, config.samples_per_frame, config.min_samples) == (100.0, 25.0, 960, 1025)
+    assert (config.frame_rate, config.samples_per_frame, config.min_samples) == (25.0, 960, 1025)
     assert config.token_input_size == 512
     assert config.mask_frames == 10
 

@@ -70,6 +70,27 @@ def test_an_adapter_in_place_of_a_convolution_is_heard(convolution):
         torch.testing.assert_close(convolution(states), 2 * before)
 
 
+@pytest.mark.parametrize("name", ["layer_norm", "gate_proj", "depthwise", "batch_norm", "activation", "out_proj", "dropout"])
+@pytest.mark.parametrize("training", [False, True])
+def test_hooks_on_every_part_are_called(convolution, name, training):
+    part, states, calls = convolution.train(training).get_submodule(name), torch.randn(1, 20, 32), []
+    with torch.set_grad_enabled(training):
+        for register in (part.register_forward_pre_hook, part.register_forward_hook):
+            handle = register(lambda *_: calls.append(name))
+            convolution(states)
+            handle.remove()
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ["gate_proj", "depthwise", "batch_norm", "out_proj"])
+def test_backward_hooks_are_called(convolution, name):
+    calls = []
+    for register in ("register_full_backward_pre_hook", "register_full_backward_hook"):
+        getattr(convolution.get_submodule(name), register)(lambda *_: calls.append(name))
+    convolution(torch.randn(1, 20, 32)).sum().backward()
+    assert len(calls) == 2
+
+
 def test_half_precision_that_the_cpu_lacks_is_computed_wide(encoder, monkeypatch):
     monkeypatch.setattr(conformer_muq, "emulates", lambda dtype: dtype == torch.bfloat16)
     halved = copy.deepcopy(encoder).bfloat16()

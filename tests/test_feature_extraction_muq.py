@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from muq_hf import MuQFeatureExtractor
+from muq_hf import MuQConfig, MuQFeatureExtractor
 
 
 RATE = 24_000
@@ -93,7 +93,15 @@ def test_survives_saving(tmp_path):
 
 
 def test_published_folder_needs_no_preprocessor_file(published_folder):
-    assert MuQFeatureExtractor.from_pretrained(published_folder).to_dict() == extractor.to_dict()
+    loaded = MuQFeatureExtractor.from_pretrained(published_folder)
+    config = MuQConfig.from_pretrained(published_folder)
+    assert (loaded.sampling_rate, loaded.min_samples) == (config.sampling_rate, config.min_samples) == (24_000, 1025)
+    assert (loaded.feature_size, loaded.padding_value, loaded.return_attention_mask) == (1, 0.0, True)
+
+
+def test_one_for_a_configuration_takes_what_the_model_takes():
+    extractor = MuQFeatureExtractor.for_config(MuQConfig(sampling_rate=48_000, n_fft=4096, hop_length=480))
+    assert (extractor.sampling_rate, extractor.min_samples) == (48_000, 2049)
 
 
 def test_a_folder_without_any_settings_is_an_error(tmp_path):

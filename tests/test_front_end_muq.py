@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import accelerate
 import pytest
 import torch
 import torch.nn.functional as F
@@ -132,6 +133,25 @@ def test_an_adapter_in_place_of_a_convolution_is_heard(front_end):
     with torch.no_grad():
         front_end.blocks[1].conv2 = Doubled(front_end.blocks[1].conv2)
         assert relative_error(front_end(mel), by_definition(front_end, mel)) < 5e-6
+
+
+@pytest.mark.parametrize("name", ["conv1", "norm1", "conv2", "norm2", "conv3", "norm3"])
+def test_hooks_on_every_part_are_called(front_end, name):
+    calls = []
+    for block in front_end.blocks:
+        block.get_submodule(name).register_forward_hook(lambda *_: calls.append(name))
+    with torch.no_grad():
+        front_end(torch.randn(1, 128, 150))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("offload_buffers", [False, True])
+def test_weights_that_are_fetched_when_a_part_is_called_are_waited_for(front_end, offload_buffers):
+    mel = torch.randn(1, 128, 150)
+    with torch.no_grad():
+        expected = front_end(mel)
+        offloaded = accelerate.cpu_offload(copy.deepcopy(front_end), torch.device("cpu"), offload_buffers=offload_buffers)
+        torch.testing.assert_close(offloaded(mel), expected)
 
 
 def test_half_precision_that_the_cpu_lacks_is_computed_wide(front_end, monkeypatch):

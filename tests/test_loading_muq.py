@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from checks import relative_error, wave_of
@@ -20,8 +21,8 @@ from transformers import (
 )
 
 import muq_hf
-from muq_hf import MelRVQModel, MuQForPreTraining, MuQForSequenceClassification, MuQModel
-from muq_hf.published_muq import UNUSED_KEYS, convert_state_dict, fuse_weight_norms
+from muq_hf import MUQ_TINY, MelRVQModel, MuQForPreTraining, MuQForSequenceClassification, MuQModel, MuQMuLanModel
+from muq_hf.published_muq import fuse_weight_norms
 
 
 def test_auto_classes_find_the_models(micro_folder):
@@ -63,18 +64,59 @@ def test_saving_and_loading_in_a_fresh_process_is_the_identity(micro_folder, tmp
         torch.testing.assert_close(result, expected[name], rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_published_format_gives_what_its_tensors_say(published_folder):
-    """Every published tensor is found again, weight norms multiplied out, or stands on the list of unused ones."""
-    published = load_file(published_folder / "model.safetensors")
-    state = MuQForPreTraining.from_pretrained(published_folder).state_dict()
-    converted = convert_state_dict(published)
-    assert converted.keys() == state.keys()
-    for name, tensor in converted.items():
-        torch.testing.assert_close(state[name], tensor, rtol=0, atol=0)
-    fused = fuse_weight_norms({key.removeprefix("model."): tensor for key, tensor in published.items()})
-    unused = len(fused) - len(state)
-    assert unused == 4  # cls_token, inv_freq, and the position embedding's weight and bias
-    assert len(UNUSED_KEYS) >= 3
+@pytest.fixture(scope="module")
+def published_tensors(published_folder):
+    return {key.removeprefix("model."): tensor for key, tensor in load_file(published_folder / "model.safetensors").items()}
+
+
+@pytest.fixture(scope="module")
+def loaded_state(published_folder):
+    return MuQForPreTraining.from_pretrained(published_folder).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "published_name"),
+    [
+        ("muq.front_end.blocks.0.conv1.weight", "conv.conv.0.conv1.weight"),
+        ("muq.front_end.blocks.1.conv3.bias", "conv.conv.1.conv3.bias"),
+        ("muq.front_end.blocks.1.norm2.running_var", "conv.conv.1.bn2.running_var"),
+        ("muq.front_end.projection.weight", "conv.linear.weight"),
+        ("muq.encoder.layers.0.ffn1_layer_norm.weight", "conformer.layers.0.ffn1_layer_norm.weight"),
+        ("muq.encoder.layers.0.ffn1.up_proj.weight", "conformer.layers.0.ffn1.intermediate_dense.weight"),
+        ("muq.encoder.layers.2.ffn2.down_proj.bias", "conformer.layers.2.ffn2.output_dense.bias"),
+        ("muq.encoder.layers.1.attention_layer_norm.bias", "conformer.layers.1.self_attn_layer_norm.bias"),
+        ("muq.encoder.layers.1.attention.q_proj.weight", "conformer.layers.1.self_attn.linear_q.weight"),
+        ("muq.encoder.layers.1.attention.k_proj.weight", "conformer.layers.1.self_attn.linear_k.weight"),
+        ("muq.encoder.layers.1.attention.v_proj.weight", "conformer.layers.1.self_attn.linear_v.weight"),
+        ("muq.encoder.layers.1.attention.out_proj.bias", "conformer.layers.1.self_attn.linear_out.bias"),
+        ("muq.encoder.layers.2.convolution.gate_proj.weight", "conformer.layers.2.conv_module.pointwise_conv1.weight"),
+        ("muq.encoder.layers.2.convolution.depthwise.weight", "conformer.layers.2.conv_module.depthwise_conv.weight"),
+        ("muq.encoder.layers.2.convolution.batch_norm.running_mean", "conformer.layers.2.conv_module.batch_norm.running_mean"),
+        ("muq.encoder.layers.2.convolution.out_proj.weight", "conformer.layers.2.conv_module.pointwise_conv2.weight"),
+        ("muq.encoder.layer_norm.weight", "conformer.layer_norm.weight"),
+        ("head.weight", "linear.weight"),
+        ("quantizer.steps.3.codebook.weight", "rvq.quantizers.3.codebook.weight"),
+        ("quantizer.steps.7.unused_steps", "rvq.quantizers.7.stale_counter"),
+        ("quantizer.steps.7.in_proj.bias", "rvq.quantizers.7.in_proj.bias"),
+    ],
+)
+def test_published_tensor_is_found_again(loaded_state, published_tensors, name, published_name):
+    assert torch.equal(loaded_state[name], published_tensors[published_name].to(loaded_state[name].dtype))
+
+
+@pytest.mark.parametrize("part", ["steps.0.in_proj", "steps.5.out_proj"])
+def test_published_weight_norm_is_multiplied_out(loaded_state, published_tensors, part):
+    stem = "rvq.quantizers." + part.removeprefix("steps.")
+    magnitude, direction = (published_tensors[f"{stem}.weight_{letter}"].double().numpy() for letter in "gv")
+    weight = magnitude * direction / np.sqrt((direction**2).sum(axis=(1, 2), keepdims=True))
+    np.testing.assert_allclose(loaded_state[f"quantizer.{part}.weight"].numpy(), weight[:, :, 0], rtol=1e-6, atol=1e-8)
+
+
+def test_no_published_tensor_is_lost_but_the_unused(loaded_state, published_tensors):
+    unused = [key for key in published_tensors if key == "cls_token" or "pos_conv_embed" in key or "inv_freq" in key]
+    halves = [key for key in published_tensors if key.endswith("weight_g")]  # two tensors become one
+    assert len(loaded_state) == len(published_tensors) - len(unused) - len(halves)
+    assert (len(unused), len(halves)) == (5, 16)
 
 
 def test_both_spellings_of_weight_norm_fuse_to_the_same_weight():
@@ -176,3 +218,8 @@ def test_importing_leaves_network_and_threads_alone():
         "assert threading.active_count() == 1 and torch.get_num_threads() == threads\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ, capture_output=True)
+
+
+def test_a_model_of_another_type_is_named():
+    with pytest.raises(ValueError, match="is a model of type 'muq', no MuQMuLanModel"):
+        MuQMuLanModel.from_pretrained(MUQ_TINY)

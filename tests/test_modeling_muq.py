@@ -3,13 +3,14 @@
 import copy
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from checks import MICRO, perturb_statistics, relative_error, wave_of
 
-from muq_hf import MelRVQModel, MuQConfig, MuQFeatureExtractor, MuQForPreTraining, MuQModel
+from muq_hf import MelRVQConfig, MelRVQModel, MuQConfig, MuQFeatureExtractor, MuQForPreTraining, MuQModel
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,73 @@ def test_tokens_do_not_depend_on_the_dtype(published_folder, goldens):
     assert torch.equal(model.tokenize(wave_of(goldens, 24_000))[0], goldens["24000.tokens"])
 
 
+@pytest.fixture
+def rvq_model() -> MelRVQModel:
+    return MelRVQModel(MelRVQConfig(num_codebooks=4, codebook_size=32)).eval()
+
+
+@torch.no_grad()
+def test_codes_do_not_depend_on_autocast(rvq_model):
+    wave = 0.1 * torch.randn(1, 24_000)
+    codes, features = rvq_model.encode(wave), rvq_model.features(wave)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rvq_model.encode(wave), codes)
+        assert torch.equal(rvq_model(wave).codes, codes)
+        assert torch.equal(rvq_model(features=features).codes, codes)
+        assert rvq_model(features=features.bfloat16()).quantized.dtype == torch.float32  # a teacher's latents
+
+
+@pytest.mark.parametrize(
+    ("wave", "message"),
+    [
+        (torch.zeros(4800), "downmix|put a single waveform into a batch"),
+        (torch.zeros(1, 1024), "at least 1025"),
+        (torch.zeros(1, 4800, dtype=torch.int16), "floating point"),
+    ],
+)
+def test_malformed_waveforms_have_no_tokens(rvq_model, micro_config, wave, message):
+    pretraining = MuQForPreTraining(micro_config)
+    for function in (rvq_model.encode, rvq_model, pretraining.tokenize, pretraining):
+        with pytest.raises(ValueError, match=message):
+            function(wave)
+
+
+def test_a_random_projection_only_encodes():
+    model = MelRVQModel(MelRVQConfig(num_codebooks=1, quantizer_type="random_projection"))
+    codes = model.encode(torch.randn(1, 4800))
+    features = partial(model, None)
+    for function, argument in ((model, torch.randn(1, 4800)), (features, torch.randn(1, 5, 512)), (model.decode, codes)):
+        with pytest.raises(ValueError, match="random projection is fixed.*only `encode`"):
+            function(argument)
+
+
+def test_a_tokenizer_of_latents_takes_no_waveforms():
+    model = MelRVQModel(MelRVQConfig(input_size=128))
+    codes = model(features=torch.randn(1, 5, 128)).codes
+    assert codes.shape == (1, 5, 8)
+    for function, argument in (
+        (model.features, torch.randn(1, 4800)),
+        (model.encode, torch.randn(1, 4800)),
+        (model.decode, codes),
+    ):
+        with pytest.raises(ValueError, match="vectors of 128 values.*not mel frames \\(512\\)"):
+            function(argument)
+
+
+@pytest.mark.parametrize("wanted", [[1], 1, [0, -1]])
+@pytest.mark.parametrize("return_loss", [True, False])
+def test_pretraining_gives_just_the_hidden_states_asked_for(micro_config, wanted, return_loss):
+    model = MuQForPreTraining(micro_config).eval()
+    inputs = {"input_values": torch.randn(1, 19_200), "block_mask": torch.tensor([[True, False]]), "return_loss": return_loss}
+    inputs["mask_noise"] = torch.randn(1, 19_200)
+    some, all_states = model(**inputs, output_hidden_states=wanted), model(**inputs, output_hidden_states=True)
+    assert torch.equal(some.logits, all_states.logits)
+    kept = {1} if wanted != [0, -1] else {0, 3}
+    assert {i for i, state in enumerate(some.hidden_states) if state is not None} == kept
+    assert all(torch.equal(some.hidden_states[i], all_states.hidden_states[i]) for i in kept)
+    assert model(**inputs).hidden_states is None
+
+
 def test_early_exit_gives_the_same_states_and_no_last_one(micro_model):
     wave = torch.randn(1, 9600)
     with torch.no_grad():
@@ -188,6 +256,34 @@ def test_tuple_output(micro_model):
     assert torch.equal(micro_model(wave, return_dict=False)[0], micro_model(wave).last_hidden_state)
 
 
+@pytest.mark.parametrize("return_loss", [True, False])
+def test_a_configuration_can_ask_for_tuples(return_loss):
+    model = MuQForPreTraining(MuQConfig(**MICRO, return_dict=False)).eval()
+    first, *_ = model(torch.randn(1, 9600), return_loss=return_loss)
+    assert first.shape == (() if return_loss else (1, 10, 4, 32))
+    assert model(torch.randn(1, 9600), return_loss=return_loss, return_dict=True).logits.shape == (1, 10, 4, 32)
+
+
+def test_every_training_step_has_a_masked_block():
+    model = MuQForPreTraining(MuQConfig(**MICRO, mask_prob=0.0)).train()
+    output = model(torch.randn(3, 28_800))
+    assert output.token_mask.sum(dim=1).tolist() == [10, 10, 10]
+    output.loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_clips_too_short_for_a_masked_block_are_refused(micro_config):
+    with pytest.raises(ValueError, match="9599 samples has no block to mask, which takes 9600"):
+        MuQForPreTraining(micro_config)(torch.randn(1, 9599))
+
+
+@pytest.mark.parametrize("return_logits", [True, False])
+def test_an_empty_mask_is_refused(micro_config, return_logits):
+    model = MuQForPreTraining(micro_config)
+    with pytest.raises(ValueError, match="masks no token.*at least one of the 2 blocks"):
+        model(torch.randn(1, 19_200), block_mask=torch.zeros(1, 2, dtype=torch.bool), return_logits=return_logits)
+
+
 def test_deepcopy_and_pickle_compute_the_same(micro_model):
     wave = torch.randn(1, 2400)
     expected = micro_model(wave).last_hidden_state
@@ -245,6 +341,15 @@ def test_compiles_without_graph_breaks(shallow_model):
             torch.testing.assert_close(compiled(wave).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_pretraining_compiles_without_graph_breaks(monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "capture_dynamic_output_shape_ops", True)  # the masked tokens are selected
+    model = MuQForPreTraining(MuQConfig(**MICRO | {"num_hidden_layers": 1})).eval()
+    inputs = {"block_mask": torch.tensor([[True, False]]), "mask_noise": torch.randn(1, 19_200), "output_hidden_states": [1]}
+    wave = torch.randn(1, 19_200)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(wave, **inputs).loss, model(wave, **inputs).loss)
+
+
 def test_compiles_with_padding(shallow_model):
     batch = MuQFeatureExtractor()(ragged_batch([9600, 4801]), sampling_rate=24_000, return_tensors="pt")
     compiled = torch.compile(shallow_model, fullgraph=True, backend="eager")
@@ -278,3 +383,22 @@ def test_large_preset_has_the_published_number_of_parameters():
         model = MuQModel(MuQConfig.from_preset("large"))
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert round(millions, 1) == 316.3
+
+
+def test_a_quantized_projection_leaves_the_precision_of_the_rest(micro_model):
+    """Its weight has no floating-point dtype, and is a method in some libraries."""
+
+    class Quantized(torch.nn.Linear):
+        def forward(self, states):
+            return torch.nn.functional.linear(states, self.scale * self.weight.float(), self.bias)
+
+    wave = torch.randn(1, 9600)
+    projection = micro_model.front_end.projection
+    scale = projection.weight.abs().max() / 127
+    rounded = (projection.weight / scale).round()
+    projection.weight.data = rounded * scale
+    with torch.no_grad():
+        expected = micro_model(wave).last_hidden_state
+        projection.__class__, projection.scale = Quantized, scale
+        projection.weight = torch.nn.Parameter(rounded.to(torch.int8), requires_grad=False)
+        torch.testing.assert_close(micro_model(wave).last_hidden_state, expected)

@@ -154,6 +154,22 @@ def test_forward_gives_scaled_cosines_both_ways(model):
     assert output.audio_model_output.pooler_output is output.audio_embeds
 
 
+def test_a_configuration_can_ask_for_tuples():
+    config = tiny_config(return_dict=False)
+    config.audio_config.return_dict = config.text_config.return_dict = False
+    model = MuQMuLanModel(config).eval()
+    text = tiny_processor()(text=["rock"], return_tensors="pt")
+    audio = {"input_values": music(1)[None]}
+    output = model(**text, **audio, return_dict=True)
+    with torch.no_grad():
+        logits_per_audio, _, text_embeds, audio_embeds, *_ = model(**text, **audio)
+        assert torch.equal(logits_per_audio, output.logits_per_audio)
+        assert torch.equal(model.get_text_features(**text)[1], text_embeds)
+        assert torch.equal(model.get_audio_features(**audio)[1], audio_embeds)
+        assert torch.equal(MuQMuLanAudioModelWithProjection(config).eval()(**audio)[0].norm().round(), torch.tensor(1.0))
+        assert torch.equal(MuQMuLanTextModelWithProjection(config).eval()(**text)[0].norm().round(), torch.tensor(1.0))
+
+
 @pytest.mark.parametrize("part", ["audio", "text"])
 def test_one_tower_alone_equals_it_in_the_whole(model, tmp_path, part):
     model.save_pretrained(tmp_path)

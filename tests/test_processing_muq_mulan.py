@@ -61,6 +61,18 @@ def test_what_is_no_text_is_refused(processor, text, message):
         processor(text=text)
 
 
+@pytest.mark.parametrize("text", ["song.aiff", ["rock", "/music/Song.OPUS"]])
+def test_the_name_of_an_audio_file_is_no_text(processor, text):
+    with pytest.raises(ValueError, match="names audio and is no text: pass it as `audio`"):
+        processor(text=text)
+
+
+def test_truncation_is_the_default_and_can_be_left_out(processor):
+    long = "abcdefghij" * MAX_TOKENS
+    assert processor(text=long, truncation=True, return_tensors="pt")["input_ids"].shape == (1, MAX_TOKENS)
+    assert processor(text=long, truncation=False, return_tensors="pt")["input_ids"].shape[1] > MAX_TOKENS
+
+
 def test_nothing_at_all_is_refused(processor):
     with pytest.raises(ValueError, match="give `text`, `audio` or both"):
         processor()

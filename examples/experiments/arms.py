@@ -8,7 +8,7 @@ from pathlib import Path
 import joblib
 from scipy import stats
 
-from muq_hf.training.run_folder import write_json
+from muq_hf.files import write_json
 
 
 def run_arms(arms: list[dict], seeds: int, output: Path, run: Callable[..., dict], jobs: int) -> list[dict]:

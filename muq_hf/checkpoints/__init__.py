@@ -16,13 +16,15 @@ OWN = (MUQ_TINY, MUQ_MULAN_TINY)
 def or_own(model: str | None, own: str, revision: str | None = None) -> str:
     """→ `model`, or if none is named the folder `own`, after a line on stderr that says whose weights these are.
 
-    Raises ValueError for a revision without a model: only models on the Hub have some.
+    Raises ValueError for a folder that is not there, and for a revision without a model: only models on the Hub have some.
     """
     if model is None:
         if revision is not None:
             raise ValueError(f"--revision {revision} needs --model: the weights that come with the package have no revisions.")
         say_whose(own)
         return own
+    if (Path(model).is_absolute() or model.startswith(".") or model.count("/") > 1) and not Path(model).exists():
+        raise ValueError(f"there is no folder {model}: give one with config.json in it, or a Hub id, OWNER/NAME.")
     return model
 
 

@@ -31,7 +31,7 @@ def convert_muq(source: str | Path, output: str | Path, licence: str | None = No
     model, info = MuQForPreTraining.from_pretrained(source, output_loading_info=True)
     _require_all_used(info, source)
     config = model.config
-    extractor = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+    extractor = MuQFeatureExtractor.for_config(config)
     _save(model, extractor, source, output, licence, base_model)
 
 
@@ -52,7 +52,7 @@ def convert_musicfm(
     state_dict = convert_state_dict(musicfm_tensors(checkpoint))
     model, info = MuQForPreTraining.from_pretrained(None, config=config, state_dict=state_dict, output_loading_info=True)
     _require_all_used(info, weights)
-    extractor = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+    extractor = MuQFeatureExtractor.for_config(config)
     _save(model, extractor, weights, output, licence, base_model)
 
 

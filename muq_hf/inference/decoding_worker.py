@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..audio import SILENCE, AudioError, stream_audio
+from ..audio import AudioError, check_audible, stream_audio
 from .windows import WindowPlan, split_stream
 
 
@@ -70,15 +70,12 @@ def decode_file(task: DecodeTask) -> Iterator[Message]:
 
 def _checked_blocks(path: str, plan: WindowPlan) -> Iterator[np.ndarray]:
     """The file's audio. Raises AudioError at its end if all of it was too short for the model, or silent."""
-    length, peak = 0, 0.0
+    num_samples, peak = 0, 0.0
     for block in stream_audio(path, sampling_rate=plan.sampling_rate):
-        length += len(block)
+        num_samples += len(block)
         peak = max(peak, float(np.abs(block).max()))
         yield block
-    if length < plan.window.min_samples:
-        raise AudioError("too short", f"{path} has {length} samples; the model needs at least {plan.window.min_samples}.")
-    if peak < 10 ** (SILENCE / 20):
-        raise AudioError("silent", f"{path} is silent: no sample reaches {SILENCE:.0f} dB of full scale.")
+    check_audible(num_samples, peak, plan.window.min_samples, path)
 
 
 def main() -> None:

@@ -12,16 +12,18 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
 from .. import __version__
-from ..configuration_muq_mulan import MuQMuLanConfig
+from ..configuration_muq_mulan import MuQMuLanConfig, is_mulan_config
+from ..devices import DTYPES, resolve_device
+from ..fingerprint import weights_hash
 from ..json_lines import to_json_lines
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from .decoding import DecodingPool
 from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, Message
-from .encoding import DTYPES, WindowEncoder, resolve_device, resolve_layers, weights_hash
+from .encoding import WindowEncoder, resolve_layers
 from .frame_store import FrameStore
 from .inputs import collect_inputs, path_text
-from .joint import JOINT_LAYERS, JOINT_POOL, JointEncoder, check_joint_options, is_joint_config
+from .joint import JOINT_LAYERS, JOINT_POOL, JointEncoder, check_joint_options
 from .journal import Journal
 from .parquet_store import ParquetStore
 from .settings import EmbedSettings
@@ -300,7 +302,7 @@ def _load_model(
     place = resolve_device(device)
     arguments = {} if revision is None else {"revision": revision}
     config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
-    kind = MuQMuLanAudioModelWithProjection if is_joint_config(config) else MuQModel
+    kind = MuQMuLanAudioModelWithProjection if is_mulan_config(config) else MuQModel
     return os.fspath(model), kind.from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(place)
 
 

@@ -1,7 +1,5 @@
 """The model's side of bulk embedding: windows of audio → pooled vectors or frames."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,37 +11,12 @@ from ..pooling_muq import pool_frames
 from .decoding_worker import FileWindow
 
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CONFIG_NAMES = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")  # say nothing about values
-
-
-def resolve_device(device: str) -> torch.device:
-    """ "auto" → the first of cuda, mps, cpu that is there. Raises ValueError for a device that is not."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available.get(device.partition(":")[0], False):
-        there = ", ".join(name for name in available if available[name])
-        raise ValueError(f"device {device!r} is not available; valid here: auto, {there}.")
-    return torch.device(device)
-
-
 def resolve_layers(layers: int | Sequence[int], num_hidden_layers: int) -> tuple[int, ...]:
     """Indices of hidden states, negative ones from the end → the same from 0, each once."""
     layers = [layers] if isinstance(layers, int) else list(layers)
     if not layers or any(not -num_hidden_layers - 1 <= layer <= num_hidden_layers for layer in layers):
         raise ValueError(f"layers must lie between 0 (front end) and {num_hidden_layers} (last layer, also -1), got {layers}.")
     return tuple(sorted({layer % (num_hidden_layers + 1) for layer in layers}))
-
-
-def weights_hash(model: MuQModel) -> str:
-    """→ SHA-256 of the configuration and of all weights."""
-    config = {name: value for name, value in model.config.to_diff_dict().items() if name not in CONFIG_NAMES}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode("utf-8"))
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 class WindowEncoder:
@@ -53,8 +26,7 @@ class WindowEncoder:
         self.model = model
         self.layers = layers
         self.pool = pool
-        config = model.config
-        self._extract = MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+        self._extract = MuQFeatureExtractor.for_config(model.config)
 
     @property
     def vector_size(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..configuration_muq import MuQConfig
+from ..files import replace_text, write_json
 from ..json_lines import read_json_lines, to_json_lines
 from .inputs import path_text
 from .journal import Journal
@@ -94,8 +95,8 @@ class FrameStore:
         for path, records in journal.complete_files(order):
             lines[path_text(path)] = self._line(path, records)
         self._remove_replaced({line["file"] for line in lines.values()})
-        _replace_text(self.output / SETTINGS, json.dumps(self.settings.to_dict(), indent=2))
-        _replace_text(self.output / MANIFEST, to_json_lines(lines.values()))
+        write_json(self.output / SETTINGS, self.settings.to_dict())
+        replace_text(self.output / MANIFEST, to_json_lines(lines.values()))
         return len(lines)
 
     def _remove_replaced(self, kept: set[str]) -> None:
@@ -139,9 +140,3 @@ def frames_name(path: str) -> str:
     """→ a file name that tells the song, and tells songs of the same name apart."""
     stem = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in Path(path_text(path)).stem)[:STEM_CHARACTERS]
     return f"{stem}-{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:12]}.safetensors"
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)

@@ -8,24 +8,18 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
-from ..audio import load_audio
-from ..configuration_muq_mulan import MuQMuLanConfig
+from ..audio import check_audible, load_audio
+from ..configuration_muq_mulan import is_mulan_config
+from ..devices import DTYPES, resolve_device
 from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel, MuQMuLanTextModelWithProjection
 from ..processing_muq_mulan import MuQMuLanProcessor
-from ..published_muq_mulan import is_published_mulan_config
 from .decoding_worker import FileWindow
-from .encoding import DTYPES, resolve_device
 
 
 JOINT_LAYERS = (-1,)  # what stands in the column `layer`: joint vectors come after the last one
 JOINT_POOL = "joint"
 TEXTS_AT_ONCE = 32
-
-
-def is_joint_config(config: dict) -> bool:
-    """Whether a `config.json` is that of a MuQ-MuLan, ours or the published one."""
-    return config.get("model_type") == MuQMuLanConfig.model_type or is_published_mulan_config(config)
 
 
 def check_joint_options(config, layer: int | Sequence[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
@@ -42,8 +36,7 @@ class JointEncoder:
 
     def __init__(self, model: MuQMuLanAudioModelWithProjection):
         self.model = model
-        config = model.config
-        self._extract = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+        self._extract = MuQMuLanFeatureExtractor.for_config(model.config)
 
     @property
     def vector_size(self) -> int:
@@ -71,7 +64,7 @@ class JointModel:
         kinds = {"audio": MuQMuLanAudioModelWithProjection, "text": MuQMuLanTextModelWithProjection, "both": MuQMuLanModel}
         arguments = {} if revision is None else {"revision": revision}
         config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
-        if not is_joint_config(config):
+        if not is_mulan_config(config):
             raise ValueError(f"{model} is no MuQ-MuLan (model_type {config.get('model_type')!r}): words need one.")
         self.processor = None if parts == "audio" else MuQMuLanProcessor.from_pretrained(model, **arguments)
         self.model = kinds[parts].from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(resolve_device(device)).eval()
@@ -90,7 +83,8 @@ class JointModel:
         """→ [P] float32, of length 1. Raises AudioError for files without usable audio."""
         config = self.model.config
         wave = load_audio(path, config.sampling_rate)
-        extract = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+        check_audible(len(wave), float(np.abs(wave).max(initial=0)), config.min_samples, str(path))
+        extract = MuQMuLanFeatureExtractor.for_config(config)
         inputs = extract(wave, sampling_rate=config.sampling_rate, return_tensors="pt").to(self.model.device)
         return self.model.audio_model(**inputs).pooler_output[0].float().cpu().numpy()
 

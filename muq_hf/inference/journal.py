@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..file_lock import lock_file
+from ..files import lock_file, write_json
 from .settings import EmbedSettings
 
 
@@ -71,10 +71,7 @@ class Journal:
         self._acquire()
         for name in ("files.jsonl", "windows.bin"):
             (self.folder / name).touch()
-        content = json.dumps({"settings": settings.to_dict(), "replace": replace}, indent=2)
-        temporary = self.folder / "settings.json.tmp"
-        temporary.write_text(content, "utf-8")
-        os.replace(temporary, self.folder / "settings.json")
+        write_json(self.folder / "settings.json", {"settings": settings.to_dict(), "replace": replace})
         return self._open()
 
     def reopen(self) -> "Journal":
@@ -157,7 +154,7 @@ class Journal:
         """Delete the journal's own files, and the folder if nothing else is in it."""
         self.close()
         shutil.rmtree(self.frames_folder, ignore_errors=True)
-        for name in ("settings.json", "settings.json.tmp", "files.jsonl", "windows.bin", "lock"):
+        for name in ("settings.json", "settings.json.partial", "files.jsonl", "windows.bin", "lock"):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()

@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if (arguments.text is None) == (arguments.like is None):
         raise ValueError("ask by words or by --like FILE, one of the two.")
+    if arguments.text is not None and not arguments.text.strip():
+        raise ValueError("the words to search for are empty: any order of the music would do.")
     from ..checkpoints import OWN, of_this_installation, say_whose
     from .joint import JOINT_POOL, JointModel
     from .vector_index import VectorIndex

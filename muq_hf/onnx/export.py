@@ -8,16 +8,14 @@ from pathlib import Path
 from transformers import PreTrainedConfig, ProcessorMixin
 
 from .. import __version__
-from ..configuration_muq import MuQConfig
-from ..configuration_muq_mulan import MuQMuLanConfig
+from ..configuration_muq import MuQConfig, is_muq_config
+from ..configuration_muq_mulan import is_mulan_config
 from ..feature_extraction_muq import MuQFeatureExtractor
 from ..hub.card import card_data_of
 from ..hub.folders import new_folder
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanTextModelWithProjection
 from ..processing_muq_mulan import MuQMuLanProcessor
-from ..published_muq import is_published_config
-from ..published_muq_mulan import is_published_mulan_config
 from .check import SECONDS, Case, Row, compare, require_agreement, text_cases, wave_cases
 from .parts import Part, audio_parts, encoder_parts, text_parts
 from .precision import FILE_SUFFIXES, PRECISIONS, convert
@@ -53,9 +51,9 @@ def export_onnx(
     config, _ = PreTrainedConfig.get_config_dict(source)
     with new_folder(output) as folder, tempfile.TemporaryDirectory(dir=folder, prefix="parts.") as scratch:
         writer = _Writer(folder, Path(scratch), list(dict.fromkeys(precisions)), split_at_mel, _metadata(source, licence))
-        if config.get("model_type") == MuQConfig.model_type or is_published_config(config):
+        if is_muq_config(config):
             _export_encoder(writer, source, layers, seconds)
-        elif config.get("model_type") == MuQMuLanConfig.model_type or is_published_mulan_config(config):
+        elif is_mulan_config(config):
             if layers:
                 raise ValueError(f"`layers` are for a MuQ; {source} is a MuQ-MuLan, which gives vectors of the joint space.")
             _export_mulan(writer, source, seconds)
@@ -91,9 +89,7 @@ def _export_encoder(writer: "_Writer", source, layers: Sequence[int], seconds: t
     cases = wave_cases("attention_mask", config.sampling_rate, run, seconds)
     prepare(model)
     writer.write("model", encoder_parts(model, layers), cases, _rates(config))
-    _save_processor(
-        writer.folder, config, MuQFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
-    )
+    _save_processor(writer.folder, config, MuQFeatureExtractor.for_config(config))
 
 
 def _export_mulan(writer: "_Writer", source, seconds: tuple[float, ...]) -> None:

@@ -8,7 +8,7 @@ from ..configuration_muq_mulan import MuQMuLanConfig
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
 from ..pooling_muq import pool_frames
-from ..windowing_muq import HOPS_PER_FRAME
+from ..windowing_muq import FRONT_END_STRIDE
 
 
 class Mel(nn.Module):
@@ -49,7 +49,7 @@ class Clips(nn.Module):
         super().__init__()
         self.clip_samples, self.min_samples = config.clip_samples, config.min_samples
         self.samples_per_frame = config.audio_config.samples_per_frame
-        self.hop = self.samples_per_frame // HOPS_PER_FRAME
+        self.hop = self.samples_per_frame // FRONT_END_STRIDE
 
     def forward(self, input_values, padding_mask):
         (B, S), C = input_values.shape, self.clip_samples

@@ -229,6 +229,11 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
     return Settings(data, own, training, flat)
 
 
+def crop_seed(training: TrainingArguments) -> int:
+    """The seed of crops, masks and captions; `seed` alone decides the weights."""
+    return training.seed if training.data_seed is None else training.data_seed
+
+
 def command_line_overrides(argv: list[str]) -> dict:
     """Only what was given: `--learning_rate 1e-4`, `--max-steps 10`, `--output RUN`, `--resume`, …"""
     kinds = (DataArguments, *dict.fromkeys(STAGE_ARGUMENTS.values()), TrainingArguments)

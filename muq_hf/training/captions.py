@@ -1,17 +1,15 @@
 """What is said about each track, and how tags become captions."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..json_lines import numbered_lines
 from ..processing_muq_mulan import MuQMuLanProcessor
 from .clips import ClipDataset
-from .tracks import Track
+from .tracks import Track, manifest_entries
 
 
 CAPTION = 2  # random stream of one crop, besides those of clips.py
@@ -34,17 +32,12 @@ def read_words(manifest: str | Path) -> dict[tuple[str, float], Words]:
     manifest, words = Path(manifest), {}
     if not manifest.is_file():
         raise ValueError(f'`data` must be a JSONL manifest with "text" or "tags" for every track, got {manifest}.')
-    for number, line in numbered_lines(manifest):
-        try:
-            entry = json.loads(line)
-            path = str(manifest.parent / entry["path"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f'line {number} of {manifest} is no JSON object with a "path" ({type(error).__name__}).') from error
+    for number, entry in manifest_entries(manifest):
         texts, tags = entry.get("text") or [], entry.get("tags") or []
         texts = [texts] if isinstance(texts, str) else texts
         if not (texts or tags) or not all(isinstance(item, str) and item.strip() for item in [*texts, *tags]):
             raise ValueError(f'line {number} of {manifest} needs "text" (string or list of strings) or "tags" (list of strings).')
-        words[path, float(entry.get("start", 0.0))] = Words(tuple(texts), tuple(tags))
+        words[entry["path"], float(entry.get("start", 0.0))] = Words(tuple(texts), tuple(tags))
     return words
 
 

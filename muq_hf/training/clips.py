@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from ..audio import AudioError
 from ..decoding_muq import open_audio, resample
 from ..json_lines import read_json_lines, to_json_lines
+from ..masking_muq import choose_blocks
 from .tracks import Skipped, Track
 
 
@@ -35,11 +36,9 @@ class BlockMasking:
     def draw(self, num_samples: int, random: np.random.Generator) -> dict[str, torch.Tensor]:
         """→ block_mask [num_samples // block] bool with at least one block masked, mask_noise [num_samples]."""
         num_blocks = num_samples // self.block_samples
-        mask = random.random(num_blocks) < self.probability
-        if not mask.any():  # a crop without masked blocks has no loss
-            mask[random.integers(num_blocks)] = True
+        mask = choose_blocks(torch.from_numpy(random.random(num_blocks)), self.probability)
         noise = self.noise_std * random.standard_normal(num_samples, dtype=np.float32)
-        return {"block_mask": torch.from_numpy(mask), "mask_noise": torch.from_numpy(noise)}
+        return {"block_mask": mask, "mask_noise": torch.from_numpy(noise)}
 
 
 class SkipLog:

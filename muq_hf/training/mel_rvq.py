@@ -8,11 +8,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback
 
 from ..configuration_muq import MelRVQConfig
+from ..files import write_json
 from ..modeling_muq import MelRVQModel
 from ..spectrogram_muq import LogMelSpectrogram
+from .arguments import crop_seed
 from .clips import ClipDataset, evenly_spread
 from .plots import plot_reconstructions, plot_usage
-from .run_folder import write_json
 from .stage import Stage
 from .teacher import Teacher
 from .trainer import StageTrainer
@@ -108,7 +109,7 @@ class MelRVQStage(Stage):
         return {"Codebooks, on the evaluation crops": table}
 
     def _clips(self, config, tracks) -> ClipDataset:
-        return ClipDataset(tracks, config, self.data.clip_seconds, self.training.seed, self.data.channel)
+        return ClipDataset(tracks, config, self.data.clip_seconds, crop_seed(self.training), self.data.channel)
 
     @staticmethod
     def _require_trainable(config) -> None:

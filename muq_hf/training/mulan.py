@@ -16,6 +16,7 @@ from ..losses_muq_mulan import contrastive_loss
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanModel
 from ..processing_muq_mulan import MuQMuLanProcessor
+from .arguments import crop_seed
 from .captions import CaptionCollator, CaptionedClips, CaptionWriter, Words, read_templates, read_words
 from .cross_modal import retrieval_metrics
 from .stage import Stage
@@ -114,7 +115,7 @@ class MuLanStage(Stage):
         tokenizer = AutoTokenizer.from_pretrained(own.text_encoder)
         if config.max_text_tokens is not None:
             tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_text_tokens)
-        extractor = MuQMuLanFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.min_samples)
+        extractor = MuQMuLanFeatureExtractor.for_config(config)
         self._processor = MuQMuLanProcessor(extractor, tokenizer)
         return model
 
@@ -126,7 +127,7 @@ class MuLanStage(Stage):
             tracks,
             model.config.audio_config,
             data.clip_seconds,
-            self.training.seed if self.training.data_seed is None else self.training.data_seed,
+            crop_seed(self.training),
             data.channel,
             skip_log=self.run_folder.skip_log,
             words=self.words,
@@ -141,7 +142,7 @@ class MuLanStage(Stage):
 
     def earlier_models(self):
         own = self.settings.stage
-        return [Path(place) for place in (own.start, own.music_encoder) if place is not None]
+        return [place for place in (own.start, own.music_encoder) if place is not None]
 
 
 def freeze(encoder: nn.Module) -> None:

@@ -1,12 +1,12 @@
 """Stage 2: masked prediction of the tokens of clean music (arXiv 2501.01108, section 3.3)."""
 
 import sys
-from pathlib import Path
 
 import torch
 
 from ..configuration_muq import MelRVQConfig, MuQConfig
 from ..modeling_muq import MelRVQModel, MuQForPreTraining
+from .arguments import crop_seed
 from .clips import BlockMasking, ClipDataset
 from .mel_rvq import count_codes, usage_of
 from .stage import Stage
@@ -94,12 +94,12 @@ class MuQStage(Stage):
         return model
 
     def build_dataset(self, model, tracks):
-        data, seed = self.data, self.training.seed if self.training.data_seed is None else self.training.data_seed
+        data = self.data
         return ClipDataset(
             tracks,
             model.config,
             data.clip_seconds,
-            seed,
+            crop_seed(self.training),
             data.channel,
             masking=BlockMasking.from_config(model.config),
             stored=self.stored,
@@ -111,9 +111,9 @@ class MuQStage(Stage):
 
     def earlier_models(self):
         if self.stored is not None:
-            return [Path(folder) for folder in self.stored.meta["teacher"]]
+            return self.stored.meta["teacher"]
         targets = self.settings.stage.targets
-        return [] if targets == "random_projection" else [Path(targets)]
+        return [] if targets == "random_projection" else [targets]
 
     def muq_config(self, **decided) -> MuQConfig:
         """The model of the settings; `decided` are the fields that the targets decide. Raises ValueError where they differ."""

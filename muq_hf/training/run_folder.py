@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..files import replace_text, write_json
 from ..training_record import read_record
 from .clips import SkipLog
 from .tracks import Track, read_tracks, write_tracks
@@ -37,8 +38,11 @@ FIXED_SETTINGS = (
     "text_encoder",
     "templates",
     "plain_tag_share",
+    "mask_duplicates",
+    "statistics_clips",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
+    "processes",
 )
 # How safetensors and torch.save say it: they raise no OSError.
 SIGNS_OF_A_FULL_DISK = ("No space left", "os error 28", "os error 27", "file write failed", "unexpected pos")
@@ -130,7 +134,7 @@ def last_checkpoint(run: Path) -> Path | None:
     return checkpoints[max(checkpoints)] if checkpoints else None
 
 
-def training_files(tracks: list[Track], hash_files: bool, earlier: list[Path]) -> list[dict]:
+def training_files(tracks: list[Track], hash_files: bool, earlier: list[str | Path]) -> list[dict]:
     """What the model has heard: name, length, bytes and SHA-256 of each file, those of its teachers (`earlier`) included.
 
     A file that has gone since then is listed without bytes and SHA-256.
@@ -175,17 +179,6 @@ def environment() -> dict:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads",
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
     }
-
-
-def write_json(path: Path, content) -> None:
-    replace_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _digest(source: str | bytes) -> dict:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from ..feature_extraction_muq import MuQFeatureExtractor
 from ..training_record import write_record
-from .arguments import DataArguments, Settings
+from .arguments import DataArguments, Settings, crop_seed
 from .clips import ClipDataset, evenly_spread
 from .model_card import write_card
 from .plots import plot_curves
@@ -36,7 +36,7 @@ class Stage:
 
     def build_dataset(self, model: PreTrainedModel, tracks: list[Track]) -> ClipDataset:
         data = self.data
-        seed = self.training.seed if self.training.data_seed is None else self.training.data_seed
+        seed = crop_seed(self.training)
         return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, skip_log=self.run_folder.skip_log)
 
     def collator(self, model: PreTrainedModel):
@@ -45,7 +45,7 @@ class Stage:
 
     def processor(self, model: PreTrainedModel):
         """What is saved beside the model."""
-        return MuQFeatureExtractor(sampling_rate=model.config.sampling_rate, min_samples=model.config.min_samples)
+        return MuQFeatureExtractor.for_config(model.config)
 
     def trainer_arguments(self) -> dict:
         """What the stage's trainer takes besides the usual."""
@@ -55,14 +55,14 @@ class Stage:
         """Plots and tables of the stage → what the model card tells of them."""
         return {}
 
-    def earlier_models(self) -> list[Path]:
-        """Folders of the models whose training music this one has heard through its targets."""
+    def earlier_models(self) -> list[str | Path]:
+        """Folders or Hub ids of the models whose training music this one has heard through its targets."""
         return []
 
     def run(self) -> Path:
         """→ `RUN/final`. A finished run is left as it is."""
         run = self.run_folder
-        checkpoint = run.open(self.settings.given, self.resume)
+        checkpoint = run.open({**self.settings.given, "processes": self.training.world_size}, self.resume)
         if run.finished:
             logger.info("%s is finished.", run.final)
             return run.final
@@ -88,7 +88,8 @@ class Stage:
             data_collator=self.collator(model),
             processing_class=self.processor(model),
             run_folder=run,
-            track_limits=(len(train_tracks) + len(eval_tracks), self.data.max_failing_share),
+            track_names=frozenset(track.name for track in [*train_tracks, *eval_tracks]),
+            max_failing_share=self.data.max_failing_share,
             **self.trainer_arguments(),
         )
         if checkpoint is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..audio import AudioError, load_audio
-from .run_folder import write_json
+from ..files import write_json
 from .tracks import Track
 
 

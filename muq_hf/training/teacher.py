@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
+from ..fingerprint import weights_hash
 from ..modeling_muq import MelRVQModel, MuQModel
 
 
@@ -36,13 +37,9 @@ class Teacher:
         return self.rvq.quantizer.encode(self.latents(input_values))
 
     def fingerprint(self) -> str:
-        """Changes with the weights, the layer, and the tokenizer of the latents."""
-        digest = hashlib.sha256(str(self.layer).encode())
-        for model in (self.model, self.rvq):
-            for name, tensor in sorted(model.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(tensor.cpu().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        """Changes with the model and its configuration, the layer, and the tokenizer of the latents."""
+        parts = (str(self.layer), weights_hash(self.model), weights_hash(self.rvq))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def require_model_type(folder: str | Path, model_type: str, role: str) -> None:

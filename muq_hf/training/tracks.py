@@ -3,12 +3,16 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..audio import AudioError, audio_info, find_audio
+from ..files import replace_text
 from ..json_lines import numbered_lines, read_json_lines, to_json_lines
+
+
+TRACK_FIELDS = ("path", "duration", "start", "end")  # of a manifest's line
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ def find_tracks(data: str | Path) -> tuple[list[Track], list[Skipped]]:
     if not data.exists():
         raise ValueError(f"`data` {data} does not exist; give a folder of audio, a JSONL manifest or a saved dataset.")
     if data.is_file():
-        tracks, skipped = _probe_all(_manifest_entries(data))
+        tracks, skipped = _probe_all(
+            {name: entry[name] for name in TRACK_FIELDS if name in entry} for _, entry in manifest_entries(data)
+        )
     elif (data / "dataset_info.json").exists():
         tracks, skipped = _probe_all({"path": str(data), "row": row} for row in range(len(_saved_dataset(str(data)))))
     else:
@@ -110,25 +116,23 @@ def summary(skipped: Iterable[Skipped]) -> str:
 
 
 def write_tracks(tracks: list[Track], path: Path) -> None:
-    path.write_text(to_json_lines(map(asdict, tracks)), encoding="utf-8")
+    replace_text(path, to_json_lines(map(asdict, tracks)))
 
 
 def read_tracks(path: Path) -> list[Track]:
     return [Track(**row) for row in read_json_lines(path)]
 
 
-def _manifest_entries(manifest: Path) -> list[dict]:
-    entries = []
+def manifest_entries(manifest: Path) -> Iterator[tuple[int, dict]]:
+    """Lines of a JSONL manifest with their number; "path" starts at the manifest. Raises ValueError for lines without one."""
     for number, line in numbered_lines(manifest):
         try:
             entry = json.loads(line)
-            path = manifest.parent / entry["path"]
+            yield number, entry | {"path": str(manifest.parent / entry["path"])}
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f'line {number} of {manifest} is no JSON object with a "path": {line[:80]!r} ({type(error).__name__}).'
             ) from error
-        entries.append({**{key: entry[key] for key in ("duration", "start", "end") if key in entry}, "path": str(path)})
-    return entries
 
 
 def _probe_all(entries: Iterable[dict]) -> tuple[list[Track], list[Skipped]]:

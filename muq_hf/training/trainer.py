@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from transformers import Trainer, TrainerCallback
 
+from .arguments import crop_seed
 from .clips import ClipSampler
 from .tracks import check_failing_share
 
@@ -59,17 +60,16 @@ class StageTrainer(Trainer):
     Training and evaluation are never summed together: each is read, and forgotten, when it is logged.
     """
 
-    def __init__(self, *args, run_folder, track_limits: tuple[int, float], **kwargs):
-        """track_limits: number of tracks, share of them that may be unreadable."""
+    def __init__(self, *args, run_folder, track_names: frozenset[str], max_failing_share: float, **kwargs):
+        """max_failing_share: of the tracks, how many may turn out to be unreadable."""
         super().__init__(*args, **kwargs)
         self.run_folder = run_folder
         self.sums = {True: RunningSums(), False: RunningSums()}
         self.waiting = WaitingTime()
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        self.sampler = ClipSampler(len(self.train_dataset), batch, seed)
+        self.sampler = ClipSampler(len(self.train_dataset), batch, crop_seed(self.args))
         self.add_callback(_EpochOfSampler(self.sampler))
-        self.add_callback(_StopAtBrokenFiles(run_folder.skip_log, *track_limits))
+        self.add_callback(_StopAtBrokenFiles(run_folder.skip_log, track_names, max_failing_share))
         if self.is_world_process_zero():
             self.add_callback(_MetricsFile(run_folder.metrics))
 
@@ -115,12 +115,14 @@ class _EpochOfSampler(TrainerCallback):
 
 
 class _StopAtBrokenFiles(TrainerCallback):
-    def __init__(self, log, num_tracks: int, limit: float):
-        self.log, self.num_tracks, self.limit = log, num_tracks, limit
+    """The log also names files that were left out before the tracks were chosen: those do not count."""
+
+    def __init__(self, log, track_names: frozenset[str], limit: float):
+        self.log, self.track_names, self.limit = log, track_names, limit
 
     def on_log(self, args, state, control, **kwargs):
-        skipped = self.log.read()
-        check_failing_share(len(skipped), self.num_tracks, self.limit, skipped)
+        skipped = [item for item in self.log.read() if item.name in self.track_names]
+        check_failing_share(len(skipped), len(self.track_names), self.limit, skipped)
 
 
 class _MetricsFile(TrainerCallback):

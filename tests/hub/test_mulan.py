@@ -1,10 +1,11 @@
 """Published MuQ-MuLan → one self-contained folder."""
 
+import hashlib
 import shutil
 
 import pytest
 import torch
-from checks import ASSETS
+from checks import ASSETS, wave_of
 from mulan_models import save_tiny, tiny_processor
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
@@ -13,6 +14,7 @@ from muq_hf.cli import main
 from muq_hf.hub.conversion import convert_muq_mulan
 from muq_hf.hub.export import export_hub
 from muq_hf.modeling_muq_mulan import MuQMuLanModel
+from muq_hf.processing_muq_mulan import MuQMuLanProcessor
 
 
 PUBLISHED = ASSETS / "published_mulan_tiny"
@@ -27,12 +29,17 @@ def text_folder(tmp_path):
     return folder
 
 
-def test_converted_folder_equals_the_published_model(text_folder, tmp_path):
+def test_converted_folder_computes_the_published_vectors(text_folder, tmp_path, goldens):
     convert_muq_mulan(PUBLISHED, tmp_path / "out", audio=PUBLISHED / "audio_model", text=text_folder)
-    converted, published = AutoModel.from_pretrained(tmp_path / "out"), MuQMuLanModel.from_pretrained(PUBLISHED)
-    state = published.state_dict()
-    assert converted.state_dict().keys() == state.keys()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in converted.state_dict().items())
+    converted, expected = AutoModel.from_pretrained(tmp_path / "out"), load_file(PUBLISHED / "goldens.safetensors")
+    song = wave_of(goldens, 50_011)[:, torch.arange(72_000) % 50_011]  # tests/oracle/README.md
+    ids = expected["text.6.ids"].reshape(1, 6)
+    with torch.no_grad():
+        audio = converted.get_audio_features(song, clip_rule="published").pooler_output[0]
+        text = converted.get_text_features(ids).pooler_output[0]
+    torch.testing.assert_close(audio, expected["audio.3"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(text, expected["text.6.embeds"].flatten(), atol=1e-5, rtol=0)
+    assert converted.logit_scale.item() == load_file(PUBLISHED / "model.safetensors")["mulan.contrast.temperatures"].item()
     assert converted.config.clip_rule == "duration" and converted.config.projection_dim == 24
     processor = AutoProcessor.from_pretrained(tmp_path / "out")
     assert processor.tokenizer.model_max_length == tiny_processor().tokenizer.model_max_length
@@ -50,6 +57,36 @@ def test_a_missing_tokenizer_is_named(tmp_path, capsys):
     message = capsys.readouterr().err
     assert "tokenizer" in message and "xlm-roberta-base" in message and "--text" in message
     assert not (tmp_path / "out").exists()
+
+
+def put_into_cache(cache, repo, revision, folder):
+    """As if a revision of a Hub repository had been downloaded; its files are those of `folder`."""
+    place = cache / f"models--{repo.replace('/', '--')}"
+    commit = hashlib.sha1(revision.encode()).hexdigest()
+    shutil.copytree(folder, place / "snapshots" / commit)
+    (place / "refs").mkdir(exist_ok=True)
+    (place / "refs" / revision).write_text(commit)
+
+
+def test_towers_and_tokenizer_are_those_of_the_revision_and_cache_asked_for(text_folder, tmp_path):
+    bare = shutil.copytree(PUBLISHED, tmp_path / "bare", ignore=shutil.ignore_patterns("*_model"))
+    whole = shutil.copytree(PUBLISHED, tmp_path / "whole")
+    shutil.copytree(text_folder, whole / "text_model", dirs_exist_ok=True)
+    put_into_cache(tmp_path / "cache", "somebody/mulan", "main", bare)
+    put_into_cache(tmp_path / "cache", "somebody/mulan", "v2", whole)
+    place = {"cache_dir": tmp_path / "cache", "revision": "v2", "local_files_only": True}
+    assert MuQMuLanModel.from_pretrained("somebody/mulan", **place).config.text_config.vocab_size == 200
+    assert MuQMuLanProcessor.from_pretrained("somebody/mulan", **place)(text="rock")["input_ids"]
+
+
+def test_a_tower_of_another_repository_is_found_in_the_cache_asked_for_at_its_own_revision(text_folder, tmp_path):
+    source = shutil.copytree(PUBLISHED, tmp_path / "source")
+    shutil.rmtree(source / "text_model")
+    (source / "config.json").write_text((source / "config.json").read_text().replace("xlm-roberta-base", "somebody/text"))
+    put_into_cache(tmp_path / "cache", "somebody/text", "main", text_folder)
+    place = {"cache_dir": tmp_path / "cache", "revision": "v2", "local_files_only": True}
+    assert MuQMuLanModel.from_pretrained(source, **place).config.text_config.vocab_size == 200
+    assert MuQMuLanProcessor.from_pretrained(source, **place)(text="rock")["input_ids"]
 
 
 def test_a_missing_tower_configuration_is_named(tmp_path):
@@ -80,6 +117,7 @@ def test_every_tensor_must_be_known_and_there(tmp_path, change):
     [
         ("audio_transformer", "tf_depth", 2),
         ("mulan", "sigmoid_contrastive_loss", True),
+        ("mulan", "sr", 48_000),
         ("audio_model", "use_layer_idx", 6),
     ],
 )

@@ -94,10 +94,18 @@ def test_tags_are_the_cosines_with_the_labels(folder, songs, tmp_path, capsys):
 def test_files_that_cannot_be_tagged_are_named_and_the_others_tagged(folder, songs, tmp_path, capsys):
     labels = tmp_path / "labels.txt"
     labels.write_text("rock", "utf-8")
-    missing = str(tmp_path / "nowhere.mp3")
-    assert main(["tag", str(songs / "0.flac"), missing, "--labels", str(labels), "--model", str(folder), "--quiet"]) == 1
+    soundfile.write(tmp_path / "silent.wav", np.zeros(30_000), 24_000)
+    soundfile.write(tmp_path / "tiny.wav", np.ones(100), 24_000)
+    files = [str(songs / "0.flac"), *(str(tmp_path / name) for name in ("nowhere.mp3", "silent.wav", "tiny.wav"))]
+    assert main(["tag", *files, "--labels", str(labels), "--model", str(folder), "--quiet"]) == 1
     output = capsys.readouterr()
-    assert "0.flac" in output.out and "nowhere.mp3" in output.err
+    assert "0.flac" in output.out and "silent.wav" not in output.out
+    assert "nowhere.mp3" in output.err and "silent.wav is silent" in output.err and "tiny.wav has 100 samples" in output.err
+
+
+def test_a_search_for_nothing_is_refused(table, capsys):
+    assert main(["search", " ", "--index", str(table)]) == 2
+    assert "words to search for are empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

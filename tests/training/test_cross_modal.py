@@ -33,3 +33,11 @@ def test_another_clip_with_the_same_caption_counts_as_found():
     ids = torch.arange(3)
     assert retrieval_metrics(audio, text, ids, torch.tensor([0, 0, 1]))["text_to_audio_r1"] == 1
     assert retrieval_metrics(audio, text, ids, ids)["text_to_audio_r1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan")])
+def test_a_collapsed_model_finds_nothing(value):
+    rows, ids = torch.full((50, 8), value), torch.arange(50)
+    metrics = retrieval_metrics(rows, rows, ids, ids)
+    assert metrics["text_to_audio_r10"] == metrics["audio_to_text_r10"] == 0
+    assert metrics["text_to_audio_median_rank"] == 50

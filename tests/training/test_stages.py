@@ -13,11 +13,12 @@ from muq_hf import MelRVQModel, MuQForPreTraining, MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.cli import main
 from muq_hf.training import trainer
+from muq_hf.training.clips import SkipLog
 from muq_hf.training.command import _Chain, train
 from muq_hf.training.run_folder import RunFolder, last_checkpoint
 from muq_hf.training.stored_targets import INDEX, StoredTargets, store_targets
 from muq_hf.training.teacher import Teacher
-from muq_hf.training.tracks import find_tracks
+from muq_hf.training.tracks import Skipped, find_tracks
 
 
 SHORT = CONFIG | {name: CONFIG[name] | {"max_steps": 2} for name in ("mel_rvq", "muq")} | {"eval_strategy": "no", "save_steps": 2}
@@ -209,6 +210,26 @@ def test_broken_files_beyond_the_limit_stop_before_training(music, tmp_path):
     write_music(tmp_path / "music" / "more", 3)
     with pytest.raises(ValueError, match="2 of 5 tracks cannot be read"):
         train("mel_rvq", SHORT, {"data": str(tmp_path / "music"), "output_dir": str(tmp_path / "run")})
+
+
+def test_only_broken_files_among_the_tracks_stop_training(tmp_path):
+    log = SkipLog(tmp_path / "skipped.jsonl")
+    stop = trainer._StopAtBrokenFiles(log, frozenset(f"song{n}" for n in range(20)), 0.05)
+    for name in ("noise", "nothing", "song0"):
+        log.add(Skipped(name, "unreadable", f"{name} is broken"))
+    stop.on_log(None, None, None)
+    log.add(Skipped("song1", "unreadable", "song1 is broken"))
+    with pytest.raises(ValueError, match="2 of 20 tracks"):
+        stop.on_log(None, None, None)
+
+
+def test_a_run_is_not_continued_with_another_number_of_processes(music, tmp_path):
+    run = {"data": str(music), "output_dir": str(tmp_path / "run")}
+    train("mel_rvq", SHORT, run)
+    settings = tmp_path / "run" / "settings.json"
+    settings.write_text(settings.read_text().replace('"processes": 1', '"processes": 2'))
+    with pytest.raises(ValueError, match="processes: was 2, is 1"):
+        train("mel_rvq", SHORT, run | {"resume": True})
 
 
 def test_waiting_time_is_the_share_spent_in_its_blocks(monkeypatch):

@@ -18,6 +18,7 @@ from muq_hf.training.tracks import (
     split_tracks,
     write_tracks,
 )
+from muq_hf.training_record import TRAINING_RECORD, write_record
 
 
 def test_folder_gives_each_file_with_its_duration(tmp_path):
@@ -133,3 +134,14 @@ def test_a_file_that_has_gone_is_listed_without_its_digest(tmp_path):
     (tmp_path / "song0.wav").unlink()
     gone, there = training_files(tracks, hash_files=True, earlier=[])
     assert gone["name"] == "song0.wav" and "sha256" not in gone and len(there["sha256"]) == 64
+
+
+def test_the_music_of_a_model_from_the_hub_is_listed_too(tmp_path, monkeypatch):
+    """Its record lies in the Hub's cache, not in a folder of that name."""
+    record = tmp_path / "models--somebody--muq" / "snapshots" / "0" / TRAINING_RECORD
+    record.parent.mkdir(parents=True)
+    write_record(record.parent, [{"path": "album/song.flac", "name": "song.flac", "duration": 3.0}])
+    (tmp_path / "models--somebody--muq" / "refs").mkdir()
+    (tmp_path / "models--somebody--muq" / "refs" / "main").write_text("0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert [entry["path"] for entry in training_files([], hash_files=True, earlier=["somebody/muq"])] == ["album/song.flac"]

@@ -1,0 +1,17 @@
+"""Where and in which precision a command computes."""
+
+import torch
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """ "auto" → the first of cuda, mps, cpu that is there. Raises ValueError for a device that is not."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available.get(device.partition(":")[0], False):
+        there = ", ".join(name for name in available if available[name])
+        raise ValueError(f"device {device!r} is not available; valid here: auto, {there}.")
+    return torch.device(device)

@@ -1,0 +1,41 @@
+"""Files that are whole whenever a run is cut off, and that one process at a time writes."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import IO
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def write_json(path: Path, content) -> None:
+    replace_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def lock_file(file: IO, wait: bool = False) -> bool:
+    """Lock an open file until it is closed → False when another process has it; with `wait`, once that lets go of it.
+
+    The system lets go of a lock with the process that holds it, however that ends. On Windows and in network folders without
+    locks, two runs at once are not noticed.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+    return True
