@@ -10,7 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from muq_hf import MelRVQConfig, MelRVQModel
+from muq_hf import MUQ_TINY, MelRVQConfig, MelRVQModel
+from muq_hf.evaluation.guards import LeakError
+from muq_hf.json_lines import read_json_lines, to_json_lines
 
 
 EXPERIMENTS = Path(__file__).parents[1] / "examples" / "experiments"
@@ -23,6 +25,7 @@ import iterate_layer  # noqa: E402
 import layers  # noqa: E402
 import reconstruction  # noqa: E402
 import reports  # noqa: E402
+import task_probes  # noqa: E402
 import training_arms  # noqa: E402
 import virtual_classes  # noqa: E402
 
@@ -179,6 +182,16 @@ def test_the_last_evaluation_is_read(tmp_path):
     text = "".join(json.dumps(row) + "\n" for row in [*rows, {"step": 4, "train_loss": 3.0}])
     (tmp_path / "metrics.jsonl").write_text(text)
     assert training_arms.masked_prediction(tmp_path) == {"loss / entropy": 0.25, "masked accuracy": 0.4}
+
+
+def test_the_shipped_model_is_not_probed_on_music_that_it_was_trained_on(tmp_path):
+    trained_on = read_json_lines(Path(MUQ_TINY) / "training_files.jsonl")[0]["path"]
+    paths = {"train": "train.ogg", "valid": "valid.ogg", "test": trained_on}
+    (tmp_path / "tasks").mkdir()
+    rows = [{"path": path, "split": split, "labels": {"dance": "jig"}} for split, path in paths.items()]
+    (tmp_path / "tasks" / "dance.jsonl").write_text(to_json_lines(rows))
+    with pytest.raises(LeakError, match=Path(trained_on).name):
+        task_probes.probe_tasks(MUQ_TINY, ["dance"], [tmp_path], tmp_path / "features")
 
 
 def test_virtual_codes_change_no_token(tmp_path):

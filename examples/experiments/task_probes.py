@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from muq_hf.evaluation.encoders import Encoder, load_encoder
+from muq_hf.evaluation.encoders import Encoder, is_checkpoint, load_encoder
 from muq_hf.evaluation.features import extract
 from muq_hf.evaluation.guards import refuse_leak, training_music
 from muq_hf.evaluation.probes import ProbeResult, run_probes
@@ -30,7 +30,7 @@ def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path],
     encoder = load_encoder(str(model))
     scores = {}
     for task in find_tasks(tasks):
-        result = _probe(encoder, task, corpus, cache)
+        result = _probe(str(model), encoder, task, corpus, cache)
         by_layer = [result.layers[layer][0][task.primary] for layer in encoder.layer_names]
         values = (result.linear[0][task.primary], statistics.mean(by_layer), by_layer[-1])
         scores |= zip(score_names([task.name], (BEST, MEAN, LAST)), values, strict=True)
@@ -42,17 +42,16 @@ def probe_layers(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path]
     encoder = load_encoder(str(model))
     scores = {}
     for task in find_tasks(tasks):
-        result = _probe(encoder, task, corpus, cache)
+        result = _probe(str(model), encoder, task, corpus, cache)
         scores[task.name] = {layer: result.layers[layer][0][task.primary] for layer in encoder.layer_names}
     return scores
 
 
-def _probe(encoder: Encoder, task: Task, corpus: Sequence[Path], cache: Path) -> ProbeResult:
+def _probe(model: str, encoder: Encoder, task: Task, corpus: Sequence[Path], cache: Path) -> ProbeResult:
     clips = load_task(task, corpus, small=True, held_out=False)
-    if Path(encoder.name).is_dir():
-        trained_on = training_music(encoder.name)
-        if trained_on is not None:
-            refuse_leak(clips, trained_on, encoder.name)
+    trained_on = training_music(model) if is_checkpoint(model) else None
+    if trained_on is not None:
+        refuse_leak(clips, trained_on, encoder.name)
     per_frame = task.kind in PER_FRAME
     features = extract(encoder, clips, cache, per_frame=per_frame, equalised=task.equalised, progress=False)
     target = TARGETS[task.kind](features.clips, task.label)

@@ -5,7 +5,7 @@ import torch
 
 from ..configuration_muq import SpectrogramConfig
 from ..spectrogram_muq import LogMelSpectrogram
-from .encoders import MAX_SECONDS, short_hash, to_frame_rate
+from .encoders import MAX_SECONDS, NoTimeAxisError, short_hash, to_frame_rate
 
 
 MEL_BANDS = 96
@@ -77,7 +77,7 @@ class RecordingCues:
         return [np.stack([loudness, cut_off], axis=1).astype(np.float32)]
 
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        raise ValueError("recording cues are one per clip: leave frame tasks out.")
+        raise NoTimeAxisError("recording cues are one per clip: leave frame tasks out.")
 
 
 class Chroma:

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import guards
 from .baselines import Chroma
-from .encoders import Encoder
+from .encoders import Encoder, NoTimeAxisError
 from .features import extract
 from .manifests import Clip
 from .metrics import key_scores
@@ -61,7 +61,8 @@ def evaluate(
 
     models: encoders with the music that they were trained on, where that is recorded.
     save: called with the rows so far whenever a task is done, so that a run that is cut off keeps them.
-    Raises LeakError, before anything is computed, if a test track is among them.
+    A model without a time axis is left out of frame tasks, which `tell` says.
+    Raises LeakError, before anything is computed, if a test track is among them; ValueError if clips cannot be read.
     """
     for encoder, trained_on in models:
         for question in questions if trained_on else ():
@@ -73,9 +74,7 @@ def evaluate(
             started = time.monotonic()
             try:
                 features = _features(encoder, question, settings)
-            except ValueError as error:
-                if question.kind not in PER_FRAME:
-                    raise
+            except NoTimeAxisError as error:
                 tell(f"{question.name}: {error}")
                 continue
             target = None if question.kind == "retrieval" else TARGETS[question.kind](features.clips, question.label)

@@ -106,8 +106,8 @@ def _manifest_questions(arguments) -> list:
 
 def _models(arguments) -> list:
     """Encoders with what they say of their training music; unless refused, mel and random weights of the first MuQ's size too."""
-    from ..inference.encoding import resolve_device
-    from .encoders import RANDOM, MuQEncoder, load_encoder
+    from ..devices import resolve_device
+    from .encoders import RANDOM, MuQEncoder, is_checkpoint, load_encoder
     from .guards import training_music
 
     device = str(resolve_device(arguments.device))
@@ -121,8 +121,4 @@ def _models(arguments) -> list:
     for spec in extra:
         if spec not in encoders:
             encoders[spec] = load_encoder(spec, device)
-    is_checkpoint = {spec: spec in specs and hasattr(encoder, "model") for spec, encoder in encoders.items()}
-    return [
-        (encoder, training_music(spec) if is_checkpoint[spec] and not spec.startswith(RANDOM) else None)
-        for spec, encoder in encoders.items()
-    ]
+    return [(encoder, training_music(spec) if is_checkpoint(spec) else None) for spec, encoder in encoders.items()]

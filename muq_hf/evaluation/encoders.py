@@ -14,18 +14,21 @@ from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
 
 from ..checkpoints import short_name
-from ..configuration_muq import PRESETS, MuQConfig
-from ..inference.encoding import weights_hash
-from ..inference.joint import is_joint_config
+from ..configuration_muq import PRESETS, MuQConfig, is_muq_config
+from ..configuration_muq_mulan import is_mulan_config
+from ..fingerprint import weights_hash
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
-from ..published_muq import is_published_config
 
 
 FRAME_RATE = 25  # Hz, of frame features whatever the model's own rate
 MAX_SECONDS = 30.0  # longer clips are seen in pieces
 RANDOM = "random:"
 AUDIO_TOWERS = ("audio_model", "audio_tower", "audio_encoder")
+
+
+class NoTimeAxisError(ValueError):
+    """A model has features of whole clips only: frame tasks leave it out."""
 
 
 class Encoder(Protocol):
@@ -42,7 +45,7 @@ class Encoder(Protocol):
         """[B, S] float32 → for each layer [B, D]."""
 
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        """[B, S] float32 → for each layer [B, T, D] at `FRAME_RATE`. Raises ValueError if the model has no time axis."""
+        """[B, S] float32 → for each layer [B, T, D] at `FRAME_RATE`. Raises NoTimeAxisError if the model has none."""
 
 
 def num_frames(num_samples: int, sampling_rate: int) -> int:
@@ -133,7 +136,8 @@ class TransformersEncoder:
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
         states = self._states(waves)
         if not self._has_time or any(state.ndim != 3 for state in states):
-            raise ValueError(f"{self.name} has no time axis ({type(self.model).__name__} sees patches): leave frame tasks out.")
+            sees = f"{type(self.model).__name__} sees patches"
+            raise NoTimeAxisError(f"{self.name} has no time axis ({sees}): leave frame tasks out.")
         return [to_frame_rate(state.float(), waves.shape[1], self.sampling_rate).cpu().numpy() for state in states]
 
 
@@ -148,18 +152,29 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
         return BASELINES[spec]()
     if spec.startswith(RANDOM):
         return random_muq(spec.removeprefix(RANDOM), device)
-    file, separator, class_name = spec.rpartition(":")
-    if separator and file.endswith(".py"):
+    if _is_adapter(spec):
+        file, _, class_name = spec.rpartition(":")
         return _load_adapter(Path(file), class_name)
     config, _ = PreTrainedConfig.get_config_dict(spec)
-    if is_published_config(config) or config.get("model_type") == MuQConfig.model_type:
+    if is_muq_config(config):
         return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
-    if is_joint_config(config):
+    if is_mulan_config(config):
         tower = MuQMuLanAudioModelWithProjection.from_pretrained(spec, dtype=torch.float32).audio_model.encoder
         return MuQEncoder(tower.to(device), short_name(spec))
     model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
     extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
     return TransformersEncoder(model.to(device), extractor, spec)
+
+
+def is_checkpoint(spec: str) -> bool:
+    """Whether a spec of `load_encoder` is a Hub id or folder, which may say what it was trained on."""
+    from .baselines import BASELINES
+
+    return spec not in BASELINES and not spec.startswith(RANDOM) and not _is_adapter(spec)
+
+
+def _is_adapter(spec: str) -> bool:
+    return spec.rpartition(":")[0].endswith(".py")
 
 
 def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:

@@ -15,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
-from ..file_lock import lock_file
+from ..files import lock_file
 from .encoders import FRAME_RATE, Encoder
 from .manifests import Clip
 from .threads import torch_threads
@@ -188,9 +188,11 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
             wave = load_audio(clip.path, encoder.sampling_rate, start=clip.start, end=clip.end)
         except AudioError as error:
             return key, None, str(error)
+        samples, frame = len(wave), encoder.sampling_rate // FRAME_RATE
+        wave = wave[: samples - samples % frame or None]
         if len(wave) < encoder.min_samples:
-            return key, None, f"{clip.path}: {len(wave)} samples are fewer than {encoder.name} needs ({encoder.min_samples})."
-        wave = wave[: len(wave) - len(wave) % (encoder.sampling_rate // FRAME_RATE) or None]
+            needed = f"{encoder.name} needs {encoder.min_samples} in whole frames of {frame}"
+            return key, None, f"{clip.path}: {samples} samples are too few, {needed}."
         return key, equalise(wave, encoder.sampling_rate) if equalised else wave, None
 
     batch_seconds = CPU_BATCH_SECONDS if _is_on_cpu(encoder) else GPU_BATCH_SECONDS
@@ -264,6 +266,9 @@ def _encode(encoder: Encoder, waves: np.ndarray, per_frame: bool) -> list[list[n
 
 
 def _pieces(waves: np.ndarray, encoder: Encoder) -> list[np.ndarray]:
-    """[B, S] cut into as few parts as the encoder can take, of nearly one length."""
-    longest = int(encoder.max_seconds * encoder.sampling_rate)
-    return np.array_split(waves, -(-waves.shape[1] // longest), axis=1)
+    """[B, S] cut between frames into as few parts as the encoder can take, of nearly one length."""
+    frame = encoder.sampling_rate // FRAME_RATE  # samples
+    longest = int(encoder.max_seconds * encoder.sampling_rate) // frame
+    num_frames = -(-waves.shape[1] // frame)
+    parts = -(-num_frames // longest)
+    return np.split(waves, [num_frames * part // parts * frame for part in range(1, parts)], axis=1)

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers.utils import cached_file
-
-from ..json_lines import read_json_lines
-from ..training_record import TRAINING_RECORD
+from ..training_record import read_record
 from .manifests import Clip
 
 
@@ -17,7 +14,7 @@ CHANCE_MARGIN = 0.05  # a check may exceed chance by this and by two deviations
 
 
 class LeakError(ValueError):
-    """Test music was in a model's training."""
+    """Music that would be scored was in a model's training."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +33,9 @@ class TrainingMusic:
 
 def training_music(model: str | os.PathLike) -> TrainingMusic | None:
     """What a checkpoint (folder or Hub id) says it was trained on; None if it says nothing."""
-    record = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
-    if record is None:
+    entries = read_record(model)
+    if not entries:
         return None
-    entries = read_json_lines(record)
     contents: dict[int, set[str]] = {}
     for entry in entries:
         if "sha256" in entry:
@@ -47,12 +43,15 @@ def training_music(model: str | os.PathLike) -> TrainingMusic | None:
     return TrainingMusic(frozenset(track_name(entry["path"]) for entry in entries), contents)
 
 
-def refuse_leak(clips: Sequence[Clip], trained_on: TrainingMusic, model: str) -> None:
-    """Raises LeakError if a test clip is from a file that the model was trained on, by name or by content."""
-    leaked = sorted(str(path) for path in {clip.path for clip in clips if clip.split == "test"} if path in trained_on)
+def refuse_leak(clips: Sequence[Clip], trained_on: TrainingMusic, model: str, split: str = "test") -> None:
+    """Raises LeakError if a clip of `split`, which is scored, is from a file that the model was trained on.
+
+    Files are known by name or by content.
+    """
+    leaked = sorted(str(path) for path in {clip.path for clip in clips if clip.split == split} if path in trained_on)
     if leaked:
         raise LeakError(
-            f"{len(leaked)} test files are in the training music of {model}, the first: {leaked[0]}. Its scores would say "
+            f"{len(leaked)} {split} files are in the training music of {model}, the first: {leaked[0]}. Its scores would say "
             "nothing: test on other music, or train without these files."
         )
 

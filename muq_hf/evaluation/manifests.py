@@ -19,6 +19,7 @@ LABEL = "label"  # the key of the only label of a clip
 
 # CSV column with the label → kind of label
 LABEL_COLUMNS = {"label": "class", "labels": "multilabel", "value": "regression", "segments": "frames", "events": "events"}
+BYTE_ORDER_MARK = "\ufeff"  # Excel and other Windows programs begin a file with it
 LIST_SEPARATOR = ";"  # between the labels or values of one CSV field
 CLIP_FIELDS = ("path", "start", "end", "split", "group", "label", "labels")
 
@@ -114,7 +115,14 @@ def label_kind(values: Sequence) -> str:
         return "regression"
     if len(kinds) != 1:
         raise ValueError(f"labels of one task must be of one kind, got {', '.join(sorted(kinds))}.")
-    return kinds.pop()
+    kind = kinds.pop()
+    texts, others = [v for v in values if isinstance(v, str)], [v for v in values if not isinstance(v, str)]
+    if kind == "class" and texts and others:
+        raise ValueError(
+            f"classes must be all text or all whole numbers, got both {texts[0]!r} and {others[0]!r}: write the numbers as text, "
+            "or leave one of the two out."
+        )
+    return kind
 
 
 def complete_splits(clips: Sequence[Clip]) -> list[Clip]:
@@ -234,14 +242,14 @@ def _read_jsonl(path: Path) -> list[tuple[int, dict]]:
     rows = []
     for number, line in numbered_lines(path):
         try:
-            rows.append((number, json.loads(line)))
+            rows.append((number, json.loads(line.removeprefix(BYTE_ORDER_MARK))))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number} is no JSON: {error}.") from None
     return rows
 
 
 def _read_csv(path: Path) -> list[tuple[int, dict]]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         columns = [name for name in reader.fieldnames or () if name in LABEL_COLUMNS]
         if "path" not in (reader.fieldnames or ()) or len(columns) != 1:

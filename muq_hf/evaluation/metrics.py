@@ -42,7 +42,10 @@ def multilabel_scores(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]
     """truth [N, K] of 0 and 1, scores [N, K] → means over the tags that have both values in truth."""
     defined = (truth.min(axis=0) == 0) & (truth.max(axis=0) == 1)
     if not defined.any():
-        raise ValueError("no tag has both clips with it and clips without it in the test split.")
+        raise ValueError(
+            f"no tag has both clips with it and clips without it among the {len(truth)} clips that are scored: "
+            "validation and test need more clips."
+        )
     return {
         "roc_auc": float(roc_auc_score(truth[:, defined], scores[:, defined], average="macro")),
         "pr_auc": float(average_precision_score(truth[:, defined], scores[:, defined], average="macro")),

@@ -37,11 +37,10 @@ class ProbeResult:
 
 
 def summary(scores: Sequence[Scores]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of every metric over seeds."""
-    return {
-        name: {"mean": float(np.mean([s[name] for s in scores])), "std": float(np.std([s[name] for s in scores]))}
-        for name in scores[0]
-    }
+    """Mean and sample standard deviation (n − 1) of every metric over seeds; 0 for a single seed."""
+    values = {name: [s[name] for s in scores] for name in scores[0]}
+    freedom = min(1, len(scores) - 1)
+    return {name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=freedom))} for name, v in values.items()}
 
 
 def run_probes(

@@ -42,7 +42,7 @@ class ClassTarget:
 
 
 class TempoTarget(ClassTarget):
-    """Beats per minute in classes of 3 %; outputs [R, bins]."""
+    """Beats per minute, a number or a list of one, in classes of 3 %; outputs [R, bins]."""
 
     def __init__(self, clips: Sequence[Clip], label: str):
         self.label = label
@@ -51,13 +51,20 @@ class TempoTarget(ClassTarget):
         self.num_outputs = num_bins
 
     def rows(self, clips, counts) -> np.ndarray:
-        bpm = np.array([float(clip.labels[self.label]) for clip in clips])
+        bpm = self._bpm(clips)
         nearest = np.round(np.log(bpm / LOWEST_BPM) / np.log(BIN_RATIO)).astype(int)
         return np.clip(nearest, 0, self.num_outputs - 1)
 
     def score(self, clips, counts, outputs, chosen=None) -> dict[str, float]:
-        truth = np.array([float(clip.labels[self.label]) for clip in clips])
-        return metrics.tempo_scores(truth, self.classes[outputs.argmax(axis=1)])
+        return metrics.tempo_scores(self._bpm(clips), self.classes[outputs.argmax(axis=1)])
+
+    def _bpm(self, clips: Sequence[Clip]) -> np.ndarray:
+        """→ [N]. Raises ValueError for a label of several numbers or none."""
+        labels = [np.atleast_1d(clip.labels[self.label]) for clip in clips]
+        wrong = [label.tolist() for label in labels if len(label) != 1]
+        if wrong:
+            raise ValueError(f"a tempo is one number (beats per minute), got {wrong[0]}: give one for each clip.")
+        return np.array([float(label[0]) for label in labels])
 
 
 class MultilabelTarget:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..checkpoints import MUQ_MULAN_TINY, or_own, short_name
-    from ..inference.encoding import resolve_device
+    from ..devices import resolve_device
     from .builders import read_labelled
     from .guards import refuse_leak, training_music
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = or_own(arguments.model, MUQ_MULAN_TINY)
     trained_on = training_music(folder)
     if trained_on:
-        refuse_leak(clips, trained_on, folder)
+        refuse_leak(clips, trained_on, folder, arguments.split)
     model, processor = load_joint(folder)
     model = model.to(resolve_device(arguments.device)).eval()
     scores = zero_shot_scores(model, processor, clips, label, arguments.template)
@@ -63,12 +63,12 @@ def load_joint(folder: str):
     """→ model and processor of music and text. The Auto classes do not know the published format of MuQ-MuLan."""
     from transformers import AutoModel, AutoProcessor, PreTrainedConfig
 
-    from ..inference.joint import is_joint_config
+    from ..configuration_muq_mulan import is_mulan_config
     from ..modeling_muq_mulan import MuQMuLanModel
     from ..processing_muq_mulan import MuQMuLanProcessor
 
     config, _ = PreTrainedConfig.get_config_dict(folder)
-    kinds = (MuQMuLanModel, MuQMuLanProcessor) if is_joint_config(config) else (AutoModel, AutoProcessor)
+    kinds = (MuQMuLanModel, MuQMuLanProcessor) if is_mulan_config(config) else (AutoModel, AutoProcessor)
     return kinds[0].from_pretrained(folder, dtype=torch.float32), kinds[1].from_pretrained(folder)
 
 
@@ -103,21 +103,32 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
 
 def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tuple[list[Clip], torch.Tensor]:
     """→ the clips that can be read, and their vectors [B, D] of length 1."""
-    from ..audio import AudioError, load_audio
+    from ..audio import AudioError
 
-    rate = processor.feature_extractor.sampling_rate
     read, waves = [], []
     for clip in clips:
         try:
-            waves.append(load_audio(clip.path, rate, start=clip.start, end=clip.end))
+            waves.append(_load(clip, processor.feature_extractor))
             read.append(clip)
         except AudioError as error:
             failures.append(str(error))
             print(f"left out: {error}", file=sys.stderr)
     if not waves:
         return [], torch.empty(0)  # the one shape that `torch.cat` takes beside others
+    rate = processor.feature_extractor.sampling_rate
     inputs = processor(audio=waves, sampling_rate=rate, return_tensors="pt").to(model.device)
     return read, _unit(model.get_audio_features(**inputs))
+
+
+def _load(clip: Clip, extractor) -> np.ndarray:
+    """[S] at the extractor's rate. Raises AudioError, also for what is shorter than the extractor takes."""
+    from ..audio import AudioError, load_audio
+
+    wave = load_audio(clip.path, extractor.sampling_rate, start=clip.start, end=clip.end)
+    shortest = getattr(extractor, "min_samples", 1)
+    if len(wave) < shortest:
+        raise AudioError("too short", f"{clip.path} has {len(wave)} samples; the model needs at least {shortest}.")
+    return wave
 
 
 def _unit(output) -> torch.Tensor:

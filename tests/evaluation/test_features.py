@@ -1,13 +1,14 @@
 """The store gives back what the encoder gave, computes nothing twice and survives a kill."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from muq_hf.audio import load_audio
-from muq_hf.evaluation.encoders import load_encoder
-from muq_hf.evaluation.features import equalise, extract, only_one_writer
+from muq_hf.evaluation.encoders import load_encoder, num_frames
+from muq_hf.evaluation.features import _encode, _pieces, equalise, extract, only_one_writer
 from muq_hf.evaluation.manifests import Clip, read_manifest
 
 
@@ -57,6 +58,31 @@ def test_long_clips_are_the_weighted_mean_of_their_pieces(tones, tmp_path):
     assert features.layer(0)[0, 0] == pytest.approx(wave.mean(), abs=1e-6)
 
 
+class Framed:
+    """An encoder whose frames are of 4 samples, taken 30 s at once, 3,000 samples."""
+
+    sampling_rate, max_seconds = 100, 30.0
+
+    def frames(self, waves):
+        return [np.zeros((len(waves), num_frames(waves.shape[1], self.sampling_rate), 1))]
+
+
+@pytest.mark.parametrize("seconds", [30.0, 30.04, 59.96, 299.8, 1234.56])
+def test_long_clips_are_cut_between_frames(seconds):
+    waves = np.arange(round(100 * seconds))[None]
+    pieces = _pieces(waves, Framed())
+    lengths = [piece.shape[1] for piece in pieces]
+    assert np.array_equal(np.concatenate(pieces, axis=1), waves)
+    assert len(pieces) == np.ceil(seconds / 30) and max(lengths) <= 3000
+    assert all(length % 4 == 0 for length in lengths) and max(lengths) - min(lengths) <= 4
+
+
+def test_frames_of_long_clips_are_the_whole_frames_in_their_samples():
+    """Frames of pieces that are rounded one by one would be 7,500: the labels would drift."""
+    ((frames,),) = _encode(Framed(), np.zeros((1, 29_980)), per_frame=True)
+    assert len(frames) == 29_980 // 4
+
+
 def test_broken_run_loses_only_its_last_batch(tones, tmp_path):
     encoder, clips = Counting(), read_manifest(tones)
     whole = extract(encoder, clips, tmp_path, progress=False).layer(1)
@@ -73,6 +99,15 @@ def test_unreadable_clip_is_left_out_and_named(tones, mel, tmp_path):
     features = extract(mel, [*clips, Clip(tmp_path / "gone.wav", split="test")], tmp_path, progress=False)
     assert len(features.clips) == len(features.layer(0)) == len(clips)
     assert "gone.wav" in features.failures[0]
+
+
+def test_clip_whose_whole_frames_are_too_short_counts_as_unreadable(tones, tmp_path):
+    """1,100 samples are enough for the encoder, the one whole frame in them is not."""
+    clips = read_manifest(tones)
+    short = replace(clips[0], start=0.0, end=1100 / 24_000)
+    features = extract(load_encoder("cues"), [*clips, short], tmp_path, progress=False)
+    assert len(features.clips) == len(clips)
+    assert "1100 samples are too few, cues needs 1025 in whole frames of 960" in features.failures[0]
 
 
 def test_set_without_its_files_is_refused(tmp_path, mel):

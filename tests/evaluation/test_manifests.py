@@ -135,6 +135,26 @@ def test_mixed_labels_are_refused():
         label_kind(["rock", ["rock"]])
 
 
+def test_a_mixture_of_numbers_and_text_is_refused():
+    with pytest.raises(ValueError, match="got both 'unknown' and 1990"):
+        label_kind([1990, "unknown", 2000])
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("set.csv", "path,label,split\na.wav,x,train\nb.wav,y,test\nc.wav,x,valid\n"),
+        ("set.jsonl", "".join(json.dumps(row) + "\n" for row in rows())),
+    ],
+)
+def test_a_byte_order_mark_is_read_over(tmp_path, name, text):
+    """Excel writes one."""
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    marked = read_manifest(tmp_path / name)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert marked == read_manifest(tmp_path / name)
+
+
 @pytest.mark.parametrize("number", [3, 4, 10, 200])
 def test_drawn_splits_are_all_there_and_stay_as_music_is_added(tmp_path, number):
     lines = [{"path": f"{index}.wav", "label": "a"} for index in range(number)]

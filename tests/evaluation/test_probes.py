@@ -1,5 +1,7 @@
 """Probes find what is there, and nothing where nothing is."""
 
+import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import mir_eval
@@ -9,7 +11,7 @@ import pytest
 from muq_hf.evaluation.manifests import Clip
 from muq_hf.evaluation.probes import guessing_scores, majority_scores, run_probes, summary
 from muq_hf.evaluation.retrieval import chance_retrieval, run_retrieval
-from muq_hf.evaluation.targets import TARGETS, EventsTarget
+from muq_hf.evaluation.targets import TARGETS, ClassTarget, EventsTarget
 
 
 @pytest.mark.parametrize("probe", ["linear", "mlp"])
@@ -59,10 +61,24 @@ def test_probe_names_chords_frame_by_frame(click_frames):
     assert majority_scores(click_frames, target)["weighted_majmin"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_redrawn_validation_gives_every_seed_its_own_split(tone_features):
-    target = TARGETS["class"](tone_features.clips, "class")
-    result = run_probes(tone_features, target, "accuracy", seeds=2, probes=["linear"], redraw=True)
-    assert len(result.linear) == 2
+class Watching(ClassTarget):
+    """Remembers the sets of groups that were scored."""
+
+    def __init__(self, clips, label):
+        super().__init__(clips, label)
+        self.scored = set()
+
+    def score(self, clips, counts, outputs, chosen=None):
+        self.scored.add(frozenset(clip.group for clip in clips))
+        return super().score(clips, counts, outputs, chosen)
+
+
+@pytest.mark.parametrize("redraw, validations", [(False, 1), (True, 3)])
+def test_redrawn_validation_gives_every_seed_its_own_split(tone_features, redraw, validations):
+    target = Watching(tone_features.clips, "class")
+    run_probes(tone_features, target, "accuracy", seeds=3, probes=["linear"], redraw=redraw)
+    test = frozenset(clip.group for clip in tone_features.clips if clip.split == "test")
+    assert test in target.scored and len(target.scored) == validations + 1
 
 
 def test_majority_is_the_share_of_the_most_frequent_class(tone_features):
@@ -85,6 +101,30 @@ def test_probes_leave_the_global_generator_alone(tone_features):
     run_probes(tone_features, target, "accuracy", seeds=1)
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+def test_deviation_is_that_of_a_sample():
+    scores = [{"accuracy": value} for value in (0.5, 0.6, 0.8)]
+    assert summary(scores)["accuracy"] == pytest.approx({"mean": 1.9 / 3, "std": statistics.stdev([0.5, 0.6, 0.8])})
+
+
+def test_of_a_single_seed_the_deviation_is_zero():
+    assert summary([{"accuracy": 0.5}]) == {"accuracy": {"mean": 0.5, "std": 0.0}}
+
+
+def test_a_tempo_may_be_a_list_of_one_number():
+    """As the column `value` of a CSV gives it."""
+    number, listed = (TARGETS["tempo"]([Clip(Path("x"), labels={"tempo": bpm})], "tempo") for bpm in (120.0, [120.0]))
+    clips = [Clip(Path("x"), labels={"tempo": [120.0]})]
+    assert listed.rows(clips, [1]).tolist() == number.rows([replace(clips[0], labels={"tempo": 120.0})], [1]).tolist()
+    assert listed.score(clips, [1], np.eye(listed.num_outputs)[listed.rows(clips, [1])])["acc1"] == 1.0
+
+
+@pytest.mark.parametrize("label", [[], [120.0, 60.0]])
+def test_a_tempo_of_several_numbers_is_refused(label):
+    clips = [Clip(Path("x"), labels={"tempo": label})]
+    with pytest.raises(ValueError, match="a tempo is one number"):
+        TARGETS["tempo"](clips, "tempo").rows(clips, [1])
 
 
 def test_probes_repeat_exactly(tone_features):
