@@ -155,7 +155,6 @@ def test_tokens_do_not_depend_on_autocast(goldens):
     model = MuQForPreTraining(MuQConfig(**MODEL))
     wave = wave_of(goldens, 24_000)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(model.tokenize(wave), model.tokenize(wave))
         mixed = model.tokenize(wave)
     assert torch.equal(mixed, model.tokenize(wave))
 
