@@ -341,8 +341,8 @@ def test_compiles_without_graph_breaks(shallow_model):
             torch.testing.assert_close(compiled(wave).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_pretraining_compiles_without_graph_breaks(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "capture_dynamic_output_shape_ops", True)  # the masked tokens are selected
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)  # the masked tokens are selected
+def test_pretraining_compiles_without_graph_breaks():
     model = MuQForPreTraining(MuQConfig(**MICRO | {"num_hidden_layers": 1})).eval()
     inputs = {"block_mask": torch.tensor([[True, False]]), "mask_noise": torch.randn(1, 19_200), "output_hidden_states": [1]}
     wave = torch.randn(1, 19_200)
