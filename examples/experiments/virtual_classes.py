@@ -45,9 +45,11 @@ CODEBOOKS = 4  # with 8 the head of the largest arm alone would have 2.6 M param
 PAPER = {"codes": 1024, "replaced": True, "virtual": 0}
 ARMS = [
     {"codes": 128, "replaced": True, "virtual": 0},
+    {"codes": 512, "replaced": True, "virtual": 0},
     PAPER,
     {"codes": 2048, "replaced": True, "virtual": 0},
     {"codes": 1024, "replaced": False, "virtual": 0},
+    {"codes": 2048, "replaced": False, "virtual": 0},
     {"codes": 1024, "replaced": True, "virtual": 1024},
 ]
 TASKS = ("pitch", "instrument")
