@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import nn
 
+from .inputs_muq import is_traced
+
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -25,8 +27,7 @@ def is_plain_cpu(module: nn.Module, states: torch.Tensor) -> bool:
     """Whether `module` runs on a CPU step by step: what is quickest there may then be chosen."""
     return (
         states.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not is_traced()
         and all(parameter.device.type == "cpu" for parameter in module.parameters())  # and not offloaded
     )
 

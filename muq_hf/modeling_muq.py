@@ -16,6 +16,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_muq import MelRVQConfig, MuQConfig
 from .conformer_muq import ConformerEncoder
 from .front_end_muq import ConvFrontEnd
+from .inputs_muq import is_traced, valid_lengths
 from .loading_muq import LoadingMixin
 from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
 from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames, unfold_frames
@@ -139,50 +140,6 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
 
 def _recompute_contexts(model: nn.Module):
     return nullcontext(), _frozen_batch_statistics(model)
-
-
-def _is_traced() -> bool:
-    """Whether values are unknown yet: the model is being compiled or exported."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
-def valid_lengths(
-    input_values: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    min_samples: int,
-    mask_name: str = "attention_mask",
-):
-    """Check a batch and return each item's number of samples [B], or None where nothing is padded.
-
-    Raises ValueError for a batch that is not [B, S], for a mask of another shape or not padded on the right alone, and for
-    items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
-    """
-    if input_values.ndim != 2:
-        raise ValueError(
-            f"`input_values` must be [batch, samples], got shape {tuple(input_values.shape)}; "
-            "downmix stereo to mono, and put a single waveform into a batch with `waveform[None]`."
-        )
-    if not input_values.is_floating_point():
-        raise ValueError(f"`input_values` must be floating point, got {input_values.dtype}; use MuQFeatureExtractor.")
-    if input_values.shape[1] < min_samples:
-        raise ValueError(f"`input_values` has {input_values.shape[1]} samples; at least {min_samples} are needed.")
-    if attention_mask is None:
-        return None
-    if attention_mask.shape != input_values.shape:
-        raise ValueError(
-            f"`{mask_name}` must have the shape of `input_values` {tuple(input_values.shape)}, got {tuple(attention_mask.shape)}."
-        )
-    mask = attention_mask.to(device=input_values.device, dtype=torch.long)
-    lengths = mask.sum(dim=1)
-    if _is_traced():
-        return lengths
-    is_right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
-    shortest, right_padded = torch.stack([lengths.min(), is_right_padded.long()]).tolist()
-    if not right_padded:
-        raise ValueError(f"`{mask_name}` must be 1 on the audio and 0 on the padding to its right.")
-    if shortest < min_samples:
-        raise ValueError(f"the shortest item of the batch has {shortest} samples; at least {min_samples} are needed.")
-    return None if shortest == input_values.shape[1] else lengths
 
 
 class MuQModel(MuQPreTrainedModel):
@@ -330,7 +287,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         states = outputs.last_hidden_state[:, :N]
         logits = self._logits(states) if return_logits else None
         chosen = self._logits(states[token_mask]) if logits is None else logits[token_mask]  # [masked, K, V]
-        if not _is_traced() and len(chosen) == 0:
+        if not is_traced() and len(chosen) == 0:
             raise ValueError(
                 f"`block_mask` masks no token: give True for at least one of the {S // block_samples} blocks of "
                 f"{block_samples} samples, or `return_loss=False`."

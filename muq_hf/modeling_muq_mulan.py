@@ -14,8 +14,9 @@ from transformers.utils.generic import can_return_tuple
 
 from .clips_muq_mulan import ClipBatch, cut_clips, join_clips, plan_clips
 from .configuration_muq_mulan import CLIP_RULES, MuQMuLanConfig
+from .inputs_muq import valid_lengths
 from .losses_muq_mulan import contrastive_loss, gather_rows
-from .modeling_muq import MuQModel, MuQPreTrainedModel, valid_lengths
+from .modeling_muq import MuQModel, MuQPreTrainedModel
 from .pooling_muq import pool_frames
 from .published_muq_mulan import convert_mulan_state_dict, is_published_mulan_config
 from .text_adapter_muq_mulan import AdapterAttention, TextAdapter

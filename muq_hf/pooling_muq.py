@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import torch
 
+from .inputs_muq import is_traced
+
 
 POOLS = ("none", "mean", "max", "mean+std")
 
@@ -75,7 +77,7 @@ def pool_statistics(statistics: FrameStatistics, how: str) -> torch.Tensor:
 
 def _check_counts(count: torch.Tensor) -> None:
     """Values are out of reach while a graph is traced; a mean over no frame then is NaN."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_traced():
         return
     if count.numel() and count.min() == 0:
         raise ValueError("an item has no frame to pool: its mask is 0 everywhere.")

@@ -1,0 +1,47 @@
+"""What a batch of waveforms must look like."""
+
+import torch
+
+
+def is_traced() -> bool:
+    """Whether values are unknown yet: the model is being compiled or exported."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def valid_lengths(
+    input_values: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    min_samples: int,
+    mask_name: str = "attention_mask",
+):
+    """Check a batch and return each item's number of samples [B], or None where nothing is padded.
+
+    Raises ValueError for a batch that is not [B, S], for a mask of another shape or not padded on the right alone, and for
+    items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
+    """
+    if input_values.ndim != 2:
+        raise ValueError(
+            f"`input_values` must be [batch, samples], got shape {tuple(input_values.shape)}; "
+            "downmix stereo to mono, and put a single waveform into a batch with `waveform[None]`."
+        )
+    if not input_values.is_floating_point():
+        raise ValueError(f"`input_values` must be floating point, got {input_values.dtype}; use MuQFeatureExtractor.")
+    if input_values.shape[1] < min_samples:
+        raise ValueError(f"`input_values` has {input_values.shape[1]} samples; at least {min_samples} are needed.")
+    if attention_mask is None:
+        return None
+    if attention_mask.shape != input_values.shape:
+        raise ValueError(
+            f"`{mask_name}` must have the shape of `input_values` {tuple(input_values.shape)}, got {tuple(attention_mask.shape)}."
+        )
+    mask = attention_mask.to(device=input_values.device, dtype=torch.long)
+    lengths = mask.sum(dim=1)
+    if is_traced():
+        return lengths
+    is_right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
+    shortest, right_padded = torch.stack([lengths.min(), is_right_padded.long()]).tolist()
+    if not right_padded:
+        raise ValueError(f"`{mask_name}` must be 1 on the audio and 0 on the padding to its right.")
+    if shortest < min_samples:
+        raise ValueError(f"the shortest item of the batch has {shortest} samples; at least {min_samples} are needed.")
+    return None if shortest == input_values.shape[1] else lengths
