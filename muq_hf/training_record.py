@@ -12,9 +12,14 @@ TRAINING_RECORD = "training_files.jsonl"
 
 
 def read_record(model: str | os.PathLike) -> list[dict]:
-    """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder or Hub id; none if it says
-    nothing."""
-    file = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
+    """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder or Hub id.
+
+    None if it says nothing or is not there any more: a training that ends is not lost for that.
+    """
+    try:
+        file = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
+    except OSError:
+        return []
     return [] if file is None else read_json_lines(file)
 
 

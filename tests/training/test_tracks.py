@@ -145,3 +145,7 @@ def test_the_music_of_a_model_from_the_hub_is_listed_too(tmp_path, monkeypatch):
     (tmp_path / "models--somebody--muq" / "refs" / "main").write_text("0")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert [entry["path"] for entry in training_files([], hash_files=True, earlier=["somebody/muq"])] == ["album/song.flac"]
+
+
+def test_a_teacher_whose_folder_has_gone_is_no_error_at_the_end_of_a_training(tmp_path):
+    assert training_files([], hash_files=True, earlier=[tmp_path / "moved" / "final"]) == []
