@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .decoding_muq import (
-    FFMPEG_SUFFIXES,
+    AUDIO_SUFFIXES,
     REASONS,
-    SOUNDFILE_SUFFIXES,
     AudioError,
     AudioSource,
     load_audio,
@@ -31,7 +30,6 @@ __all__ = [
     "stream_audio",
 ]
 
-AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES
 SILENCE = -90.0  # dB relative to full scale: peaks below it, one step of 16-bit audio, are silence
 
 

@@ -35,6 +35,7 @@ REASONS = ("missing", "unreadable", "unsupported", "empty", "silent", "too short
 # Formats told apart by their suffix only when soundfile does not know the content.
 SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
 FFMPEG_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv", ".ac3", ".amr")
+AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES
 
 MIN_SAMPLING_RATE = 1_000  # Hz; outside these two a header is broken
 MAX_SAMPLING_RATE = 768_000  # Hz

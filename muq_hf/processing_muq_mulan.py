@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig, Processo
 from transformers.utils import logging
 
 from .configuration_muq_mulan import MuQMuLanConfig
-from .decoding_muq import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, load_audio
+from .decoding_muq import AUDIO_SUFFIXES, load_audio
 from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from .loading_muq import hub_arguments_of
 from .published_muq_mulan import is_published_mulan_config, tower_source
@@ -102,7 +102,7 @@ class MuQMuLanProcessor(ProcessorMixin):
 
 def names_audio(text: str) -> bool:
     """Whether this is, by its end, the name of an audio file."""
-    return text.lower().endswith(SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES)
+    return text.lower().endswith(AUDIO_SUFFIXES)
 
 
 def published_processor(

@@ -80,10 +80,10 @@ def write_manifest(clips: Iterable[Clip], path: str | Path) -> Path:
     """Write clips as JSONL, paths relative to its folder where they lie below it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
+    folder, rows = path.parent.resolve(), []
     for clip in clips:
         row = {
-            "path": _name_in(path.parent.resolve(), clip.path.resolve()),
+            "path": _name_in(folder, clip.path.resolve()),
             "split": clip.split,
             "group": clip.group,
             "labels": clip.labels,
