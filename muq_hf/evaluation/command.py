@@ -92,14 +92,17 @@ def _suite_questions(arguments) -> list:
 def _manifest_questions(arguments) -> list:
     from .benchmark import Question
     from .builders import read_labelled
-    from .manifests import label_kind, with_label
+    from .manifests import check_classes, label_kind, with_label
 
     name, clips = read_labelled(arguments.manifest)
     labels = [arguments.label] if arguments.label else sorted({label for clip in clips for label in clip.labels})
     questions = []
     for label in labels:
         labelled = with_label(clips, label)
-        kind = arguments.kind or label_kind([clip.labels[label] for clip in labelled])
+        values = [clip.labels[label] for clip in labelled]
+        if arguments.kind == "class":
+            check_classes(values)
+        kind = arguments.kind or label_kind(values)
         questions.append(Question.of(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
     return questions
 

@@ -116,13 +116,19 @@ def label_kind(values: Sequence) -> str:
     if len(kinds) != 1:
         raise ValueError(f"labels of one task must be of one kind, got {', '.join(sorted(kinds))}.")
     kind = kinds.pop()
+    if kind == "class":
+        check_classes(values)
+    return kind
+
+
+def check_classes(values: Sequence) -> None:
+    """Raises ValueError for texts beside numbers, which cannot be told apart in a manifest nor be sorted."""
     texts, others = [v for v in values if isinstance(v, str)], [v for v in values if not isinstance(v, str)]
-    if kind == "class" and texts and others:
+    if texts and others:
         raise ValueError(
             f"classes must be all text or all whole numbers, got both {texts[0]!r} and {others[0]!r}: write the numbers as text, "
             "or leave one of the two out."
         )
-    return kind
 
 
 def complete_splits(clips: Sequence[Clip]) -> list[Clip]:
@@ -270,7 +276,7 @@ def _csv_label(text: str, column: str, folder: Path):
     if kind in ("multilabel", "regression"):
         parts = [part.strip() for part in text.split(LIST_SEPARATOR) if part.strip()]
         return parts if kind == "multilabel" else [float(part) for part in parts]
-    lines = [line.split(maxsplit=2) for line in (folder / text).read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split(maxsplit=2) for line in (folder / text).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if kind == "events":
         return {"events": [float(line[0]) for line in lines]}
     return [[float(start), float(end), label] for start, end, label in lines]

@@ -121,13 +121,11 @@ def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tupl
 
 
 def _load(clip: Clip, extractor) -> np.ndarray:
-    """[S] at the extractor's rate. Raises AudioError, also for what is shorter than the extractor takes."""
-    from ..audio import AudioError, load_audio
+    """[S] at the extractor's rate. Raises AudioError, also for silence and what is shorter than the extractor takes."""
+    from ..audio import check_audible, load_audio
 
     wave = load_audio(clip.path, extractor.sampling_rate, start=clip.start, end=clip.end)
-    shortest = getattr(extractor, "min_samples", 1)
-    if len(wave) < shortest:
-        raise AudioError("too short", f"{clip.path} has {len(wave)} samples; the model needs at least {shortest}.")
+    check_audible(len(wave), np.abs(wave).max(initial=0.0), getattr(extractor, "min_samples", 1), str(clip.path))
     return wave
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from mulan_models import tiny_processor
 from transformers import BatchFeature
@@ -94,6 +95,15 @@ def test_wrong_use_is_one_clear_line(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_named_kind_does_not_let_mixed_classes_through(tmp_path, capsys):
+    rows = [
+        {"path": f"{split}.wav", "split": split, "label": label} for split, label in (("train", "a"), ("valid", 1), ("test", "a"))
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main(["probe", "--model", "mel", "--manifest", str(tmp_path / "m.jsonl"), "--kind", "class"]) == 2
+    assert "got both 'a' and 1" in capsys.readouterr().err
+
+
 def test_small_suite_is_a_fixed_share_of_every_split(tones):
     clips = read_manifest(tones)
     small = subset(clips, 30, whole_groups=True)
@@ -159,6 +169,15 @@ def test_zero_shot_leaves_out_clips_too_short_for_the_model(tones, capsys):
     found = zero_shot_scores(Oracle(), processor, 2 * clips + [short], "class", "a tone, {}")
     assert (found["unreadable"], found["clips"]) == (1, 2 * len(clips))
     assert "has 1024 samples; the model needs at least 1025" in capsys.readouterr().err
+
+
+def test_zero_shot_leaves_out_silent_clips(tones, tmp_path, capsys):
+    clips = [clip for clip in read_manifest(tones) if clip.split == "test"]
+    soundfile.write(tmp_path / "silent.wav", np.zeros(24_000), 24_000)
+    silent = replace(clips[0], path=tmp_path / "silent.wav", start=0.0, end=None)
+    found = zero_shot_scores(Oracle(), Processor(), 20 * clips + [silent], "class", "a tone, {}")
+    assert (found["unreadable"], found["clips"]) == (1, 20 * len(clips))
+    assert "silent.wav is silent" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

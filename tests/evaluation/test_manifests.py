@@ -155,6 +155,12 @@ def test_a_byte_order_mark_is_read_over(tmp_path, name, text):
     assert marked == read_manifest(tmp_path / name)
 
 
+def test_a_byte_order_mark_in_a_file_of_segments_is_read_over(tmp_path):
+    (tmp_path / "set.csv").write_text("path,split,segments\na.wav,train,c.lab\nb.wav,valid,c.lab\nc.wav,test,c.lab\n")
+    (tmp_path / "c.lab").write_text("0 1.5 C:maj\n", encoding="utf-8-sig")
+    assert read_manifest(tmp_path / "set.csv")[0].labels["label"] == [[0.0, 1.5, "C:maj"]]
+
+
 @pytest.mark.parametrize("number", [3, 4, 10, 200])
 def test_drawn_splits_are_all_there_and_stay_as_music_is_added(tmp_path, number):
     lines = [{"path": f"{index}.wav", "label": "a"} for index in range(number)]
