@@ -22,6 +22,7 @@ from memory import SAMPLE_RATE, resident_bytes, restart_peak
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.pipeline_muq import JOINS, MuQFeatureExtractionPipeline
+from muq_hf.windowing_muq import WindowLengths, plan_windows
 
 
 def write_recording(files: list[str], seconds: float, path: Path) -> None:
@@ -47,10 +48,12 @@ def measure_windows(extract, recording: Path, chunk: float) -> dict:
 def measure_joins(extract, wave: np.ndarray, chunk: float) -> dict:
     """Frames in windows, cut and faded, against frames in one go."""
     whole = extract(wave, return_tensors=True)[0].double()  # [T, D]
-    stride = chunk / 6  # the pipeline's default, on both sides
-    joins = np.arange(chunk - stride, len(wave) / SAMPLE_RATE - stride, chunk - 2 * stride)
+    config = extract.model.config
+    frame = config.samples_per_frame
+    lengths = WindowLengths.from_seconds(chunk, None, SAMPLE_RATE, frame, config.min_samples)
+    windows = plan_windows(len(wave), lengths.chunk, lengths.stride_left, lengths.stride_right, frame, config.min_samples)
     is_join = torch.zeros(len(whole) - 1, dtype=torch.bool)
-    is_join[torch.from_numpy(np.round(joins * extract.model.config.frame_rate).astype(int) - 1)] = True
+    is_join[[window.keep_start // frame - 1 for window in windows[1:]]] = True
     report = {}
     for join in JOINS:
         frames = extract(wave, chunk_length_s=chunk, join=join, return_tensors=True)[0].double()

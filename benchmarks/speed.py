@@ -61,9 +61,13 @@ class Side:
         self.about = self._answer()
 
     def ask(self, **request) -> dict:
+        """Raises RuntimeError with what went wrong there."""
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return self._answer()
+        reply = self._answer()
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+        return reply
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -105,11 +109,9 @@ def alternate(sides: dict[str, Side], waves: str, stage: str, variant: str, repe
     times = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, side in sides.items():
-            reply = side.ask(do="time", waves=waves, stage=stage, variant=variant)
-            if "error" in reply:
-                raise RuntimeError(reply["error"])
+            seconds = side.ask(do="time", waves=waves, stage=stage, variant=variant)["seconds"]
             if repeat:
-                times[name].append(reply["seconds"])
+                times[name].append(seconds)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -167,7 +169,10 @@ def measure_ragged(sides: dict[str, Side], folder: Path) -> dict:
         batches.append((padded, mask))
     torch.save(batches, folder / "ours-ragged.pt")
     torch.save([(wave[None],) for wave in waves], folder / "published-ragged.pt")
-    times = {name: side.ask(do="ragged", batches=f"{name}-ragged")["seconds"] for name, side in sides.items()}
+    try:
+        times = {name: side.ask(do="ragged", batches=f"{name}-ragged")["seconds"] for name, side in sides.items()}
+    except RuntimeError as error:
+        return {"not measured": str(error)}
     audio = sum(map(len, waves)) / SAMPLE_RATE
     row = {"clips": RAGGED_CLIPS, "audio_s": audio, "ours_s": times["ours"], "audio_s_per_s": audio / times["ours"]}
     if "published" in times:
@@ -175,7 +180,7 @@ def measure_ragged(sides: dict[str, Side], folder: Path) -> dict:
     return row
 
 
-def measure_embed(folder: Path) -> dict:
+def measure_embed(folder: Path, device: str) -> dict:
     """The whole command on the example clips, each as OGG and as MP3; start of the process and decoding included."""
     songs, clips, audio = folder / "songs", sorted((ROOT / "examples" / "audio").glob("*.ogg")), 0.0
     songs.mkdir()
@@ -185,7 +190,7 @@ def measure_embed(folder: Path) -> dict:
         soundfile.write(songs / f"{clip.stem}.mp3", samples, rate)
         audio += 2 * len(samples) / rate
     command = [sys.executable, "-m", "muq_hf.cli", "embed", str(songs)]
-    command += ["--model", str(folder / "model"), "--output", str(folder / "embed.parquet"), "--device", "cpu"]
+    command += ["--model", str(folder / "model"), "--output", str(folder / "embed.parquet"), "--device", device]
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     elapsed = time.perf_counter() - start
@@ -232,16 +237,15 @@ def measure(oracle: str | None, quick: bool, device: str, folder: Path) -> dict:
     sides["ours"] = Side(sys.executable, "ours", folder, device)
     try:
         report["about"] = {name: side.about for name, side in sides.items()}
-        precisions = ("float32", "bfloat16")
-        report["roofline_gflop_per_s"] = {p: sides["ours"].ask(do="roofline", precision=p) for p in precisions}
-        print_row(report["roofline_gflop_per_s"])
-        rates = {p: rate for p, rate in report["roofline_gflop_per_s"].items() if "error" not in rate}
+        rates = {precision: sides["ours"].ask(do="roofline", precision=precision) for precision in ("float32", "bfloat16")}
+        report["roofline_gflop_per_s"] = dict(rates)
+        print_row(rates)
         if device == "cpu" and emulates(torch.bfloat16):
             rates["bfloat16"] = rates["float32"]  # what such a CPU's rows are computed in
         if not quick:
             report["ragged"] = measure_ragged(sides, folder)
             print_row(report["ragged"])
-            report["embed"] = measure_embed(folder)
+            report["embed"] = measure_embed(folder, device)
             print_row(report["embed"])
         report["rows"] = []
         for row in QUICK_ROWS if quick else ROWS:

@@ -148,7 +148,8 @@ def answer(side, request: dict, folder: Path) -> dict:
     if request["do"] == "roofline":
         return roofline(request["precision"], side.device)
     if request["do"] == "ragged":
-        batches = torch.load(folder / f"{request['batches']}.pt")
+        loaded = torch.load(folder / f"{request['batches']}.pt")
+        batches = [[tensor.to(side.device) for tensor in batch] for batch in loaded]
         return {"seconds": sum(seconds_of(side.whole("float32 eager", *batch), side.device) for batch in batches)}
     wave = torch.load(folder / f"{request['waves']}.pt").to(side.device)
     function = side.stage(request["stage"], request["variant"], wave)

@@ -378,7 +378,7 @@ def test_device_map_auto_loads(micro_folder):
 
 
 def test_large_preset_has_the_published_number_of_parameters():
-    """316.3 M in front end and encoder (REFERENCE: the published class without its unused parts and heads)."""
+    """316.3 M in front end and encoder (the published class without its unused parts and heads)."""
     with torch.device("meta"):
         model = MuQModel(MuQConfig.from_preset("large"))
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6

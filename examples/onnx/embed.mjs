@@ -18,10 +18,16 @@ function readWav(path) {
   for (let at = 12; at + 8 <= bytes.length; ) {
     const name = text(at), size = bytes.readUInt32LE(at + 4), start = at + 8;
     if (name === "fmt ") {
-      format = { channels: bytes.readUInt16LE(start + 2), rate: bytes.readUInt32LE(start + 4), bits: bytes.readUInt16LE(start + 14) };
+      const tag = bytes.readUInt16LE(start);
+      const kind = tag === 0xfffe ? bytes.readUInt16LE(start + 24) : tag; // the extensible format names its kind later
+      format = { kind, channels: bytes.readUInt16LE(start + 2), rate: bytes.readUInt32LE(start + 4), bits: bytes.readUInt16LE(start + 14) };
     } else if (name === "data") {
-      if (format.channels !== 1 || ![16, 32].includes(format.bits)) {
-        throw new Error(`${path} has ${format.channels} channels of ${format.bits} bits; one of 16 or 32 (float) is needed.`);
+      const isInteger = format.kind === 1 && format.bits === 16, isFloat = format.kind === 3 && format.bits === 32;
+      if (format.channels !== 1 || !(isInteger || isFloat)) {
+        throw new Error(
+          `${path}: ${format.channels} channels, ${format.bits} bits, kind ${format.kind}; ` +
+            "one channel of 16-bit integers (kind 1) or 32-bit floats (kind 3) is needed.",
+        );
       }
       const width = format.bits / 8;
       const read = width === 2 ? (i) => bytes.readInt16LE(i) / 32768 : (i) => bytes.readFloatLE(i);
@@ -56,9 +62,11 @@ if (!folder || !clip) {
   console.error("usage: node embed.mjs EXPORTED CLIP.wav [EXPECTED.json [FILE.onnx]]");
   process.exit(2);
 }
-const { sampling_rate: rate } = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+const readJson = (name) => JSON.parse(readFileSync(join(folder, name), "utf8"));
+const { sampling_rate: rate } = readJson("config.json"), { min_samples: shortest } = readJson("preprocessor_config.json");
 const { rate: found, samples } = readWav(clip);
 if (found !== rate) throw new Error(`${clip} has ${found} Hz, the model needs ${rate} Hz.`);
+if (samples.length < shortest) throw new Error(`${clip} has ${samples.length} samples, the model needs at least ${shortest}.`);
 
 const session = await ort.InferenceSession.create(readFileSync(join(folder, fileName)));
 const start = performance.now();

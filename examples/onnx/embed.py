@@ -55,8 +55,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     session = onnxruntime.InferenceSession(arguments.exported / arguments.file, providers=["CPUExecutionProvider"])
-    rate = int(session.get_modelmeta().custom_metadata_map["sampling_rate"])
+    about = session.get_modelmeta().custom_metadata_map
+    rate = int(about["sampling_rate"])
     wave = load_mono(arguments.music, rate)
+    if len(wave) < int(about["min_samples"]):
+        parser.error(f"{arguments.music} has {len(wave)} samples at {rate} Hz; the model needs at least {about['min_samples']}.")
     vector = embed(session, wave)
     print(f"{arguments.file}: {len(wave) / rate:.2f} s → {len(vector)} numbers: {np.round(vector[:4], 5).tolist()} …")
     if arguments.compare:

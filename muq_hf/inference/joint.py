@@ -1,5 +1,6 @@
 """MuQ-MuLan's side of inference: windows, files and texts → vectors of the joint space."""
 
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -8,18 +9,22 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
-from ..audio import check_audible, load_audio
+from ..audio import AudioError
 from ..configuration_muq_mulan import is_mulan_config
 from ..devices import DTYPES, resolve_device
 from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+from ..fingerprint import weights_hash
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel, MuQMuLanTextModelWithProjection
 from ..processing_muq_mulan import MuQMuLanProcessor
-from .decoding_worker import FileWindow
+from .combine import combine_windows
+from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, decode_file
+from .windows import WindowPlan
 
 
 JOINT_LAYERS = (-1,)  # what stands in the column `layer`: joint vectors come after the last one
 JOINT_POOL = "joint"
 TEXTS_AT_ONCE = 32
+WINDOWS_AT_ONCE = 8
 
 
 def check_joint_options(config, layer: int | Sequence[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
@@ -32,9 +37,17 @@ def check_joint_options(config, layer: int | Sequence[int], pool: str, window_le
 
 
 class JointEncoder:
-    """A batch of windows → for each of them its joint vector [1, P], of length 1."""
+    """A batch of windows → for each of them its joint vector [1, P], of length 1.
 
-    def __init__(self, model: MuQMuLanAudioModelWithProjection):
+    Raises ValueError for a model that joins its clips by another rule than their duration: windows are joined by that.
+    """
+
+    def __init__(self, model: MuQMuLanAudioModelWithProjection | MuQMuLanModel):
+        if model.config.clip_rule != "duration":
+            raise ValueError(
+                f"files are embedded in windows, joined by duration; this one has the clip_rule {model.config.clip_rule!r}: "
+                'set "clip_rule" to "duration" in its config.json, or call the model itself.'
+            )
         self.model = model
         self._extract = MuQMuLanFeatureExtractor.for_config(model.config)
 
@@ -46,7 +59,7 @@ class JointEncoder:
     def __call__(self, windows: list[FileWindow]) -> list[np.ndarray]:
         rate = self.model.config.sampling_rate
         batch = self._extract([window.audio for window in windows], sampling_rate=rate, return_tensors="pt")
-        vectors = self.model(**batch.to(self.model.device)).audio_embeds
+        vectors = self.model.audio_model(**batch.to(self.model.device)).pooler_output
         return list(vectors.float().cpu().numpy()[:, None])
 
 
@@ -68,6 +81,7 @@ class JointModel:
             raise ValueError(f"{model} is no MuQ-MuLan (model_type {config.get('model_type')!r}): words need one.")
         self.processor = None if parts == "audio" else MuQMuLanProcessor.from_pretrained(model, **arguments)
         self.model = kinds[parts].from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(resolve_device(device)).eval()
+        self._encode_windows = None if parts == "text" else JointEncoder(self.model)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -78,15 +92,31 @@ class JointModel:
             vectors.append(self.model.text_model(**inputs).pooler_output.float().cpu().numpy())
         return np.concatenate(vectors)
 
-    @torch.inference_mode()
-    def embed_file(self, path: str | os.PathLike) -> np.ndarray:
-        """→ [P] float32, of length 1. Raises AudioError for files without usable audio."""
+    def embed_file(self, path: str | os.PathLike, window_length_s: float | None = None) -> np.ndarray:
+        """→ [P] float32, of length 1, as a row of `embed_files`; memory does not grow with the file.
+
+        `window_length_s`: most audio seen at once; None: all that the model hears. Raises AudioError for files without usable
+        audio.
+        """
         config = self.model.config
-        wave = load_audio(path, config.sampling_rate)
-        check_audible(len(wave), float(np.abs(wave).max(initial=0)), config.min_samples, str(path))
-        extract = MuQMuLanFeatureExtractor.for_config(config)
-        inputs = extract(wave, sampling_rate=config.sampling_rate, return_tensors="pt").to(self.model.device)
-        return self.model.audio_model(**inputs).pooler_output[0].float().cpu().numpy()
+        plan = WindowPlan.from_seconds(config.audio_config, None, window_length_s or config.clip_seconds, 0.0)
+        messages = decode_file(DecodeTask(os.fspath(path), plan))
+        vectors, frames = [], []
+        while batch := list(itertools.islice(messages, WINDOWS_AT_ONCE)):
+            if isinstance(batch[-1], FileFailure):
+                raise AudioError(batch[-1].reason, batch[-1].message)
+            if isinstance(batch[-1], FileEnd):
+                batch.pop()
+            vectors += self._encode_windows(batch) if batch else []
+            frames += [window.kept[1] - window.kept[0] for window in batch]
+        return combine_windows(np.stack(vectors), np.array(frames), JOINT_POOL)[0]
+
+
+def made_with(settings: dict, model: str | os.PathLike, revision: str | None) -> bool:
+    """Whether the table with these `settings` was made with the music tower that `model` has now."""
+    arguments = {} if revision is None else {"revision": revision}
+    tower = MuQMuLanAudioModelWithProjection.from_pretrained(model, dtype=settings["dtype"], **arguments)
+    return weights_hash(tower) == settings["weights"]
 
 
 def embed_each(model: JointModel, paths: Sequence[str], progress: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("ask by words or by --like FILE, one of the two.")
     if arguments.text is not None and not arguments.text.strip():
         raise ValueError("the words to search for are empty: any order of the music would do.")
-    from ..checkpoints import OWN, of_this_installation, say_whose
-    from .joint import JOINT_POOL, JointModel
+    from ..checkpoints import MUQ_MULAN_TINY, OWN, of_this_installation, or_own, say_whose
+    from .joint import JOINT_POOL, JointModel, made_with
     from .vector_index import VectorIndex
 
     index = VectorIndex(arguments.index)
@@ -44,19 +44,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"{arguments.index} was not made with a MuQ-MuLan: embed the music with one (`muq-hf embed --mulan`) to search in it."
         )
-    made_with = of_this_installation(settings["model"])
-    name = arguments.model or made_with
+    name = or_own(arguments.model or of_this_installation(settings["model"]), MUQ_MULAN_TINY)
     if name in OWN:
         say_whose(name)
-    if name != made_with:
-        print(
-            f"the table was made with {settings['model']}, the query with {name}: they must be the same model.", file=sys.stderr
-        )
     revision = arguments.revision
     if revision is None and arguments.model is None and not settings["revision"].startswith("sha256:"):
         revision = settings["revision"]  # the commit that the table was made with, whatever came after it
+    elif not made_with(settings, name, revision):
+        print(
+            f"the weights of {name} are not those that the table was made with ({settings['model']}): the order of the results "
+            "means little. Embed the music again, or name that model.",
+            file=sys.stderr,
+        )
     model = JointModel(name, "audio" if arguments.text is None else "text", revision, arguments.device)
-    query = model.embed_file(arguments.like) if arguments.text is None else model.embed_texts([arguments.text])[0]
+    if arguments.text is None:
+        query = model.embed_file(arguments.like, settings["window_length_s"])
+    else:
+        query = model.embed_texts([arguments.text])[0]
     scores, rows = index.search(query[None], arguments.top_k)
     PRINTERS[arguments.format](index.hits(scores[0], rows[0]))
     return 0
@@ -79,7 +83,8 @@ def _print_jsonl(hits: list) -> None:
 
 
 def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60:3d}:{seconds % 60:04.1f}"
+    tenths = round(10 * seconds)
+    return f"{tenths // 600:3d}:{tenths % 600 / 10:04.1f}"
 
 
 PRINTERS = {"table": _print_table, "csv": _print_csv, "jsonl": _print_jsonl}

@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f"the export needs {', '.join(missing)}: pip install 'muq-hf[onnx]'")
+    from ..checkpoints import MUQ_TINY, or_own
     from .check import table
     from .export import export_onnx
 
-    rows = export_onnx(
-        arguments.model, arguments.output, arguments.precision, arguments.layers, arguments.split_at_mel, arguments.licence
-    )
+    model = or_own(arguments.model, MUQ_TINY)
+    rows = export_onnx(model, arguments.output, arguments.precision, arguments.layers, arguments.split_at_mel, arguments.licence)
     print(f"{table(rows)}\nWrote {arguments.output}.")
     return 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from muq_hf.cli import main
 from muq_hf.inference import joint
 from muq_hf.inference.joint import JointModel
 from muq_hf.inference.parquet_store import METADATA_KEY
+from muq_hf.inference.search_command import _clock
 from muq_hf.inference.tagging import read_labels
 
 
@@ -69,6 +71,57 @@ def test_search_by_music_finds_the_song_itself(table, songs, capsys):
     assert main(["search", "--like", str(songs / "1.flac"), "--index", str(table), "--top-k", "1", "--format", "csv"]) == 0
     (hit,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert hit["path"].endswith("1.flac") and float(hit["cosine"]) > 0.999
+
+
+def test_the_song_itself_is_found_whatever_windows_the_table_was_made_with(folder, songs, tmp_path, capsys):
+    output = tmp_path / "short.parquet"
+    options = ["--model", str(folder), "--output", str(output), "--window-length-s", "0.5", "--workers", "0", "--quiet"]
+    assert main(["embed", str(songs), *options]) == 0
+    capsys.readouterr()
+    assert main(["search", "--like", str(songs / "1.flac"), "--index", str(output), "--top-k", "1", "--format", "csv"]) == 0
+    (hit,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert hit["path"].endswith("1.flac") and float(hit["cosine"]) > 0.9999
+
+
+@pytest.mark.parametrize("question", [["calm piano"], ["--like", "1.flac"]])
+def test_a_model_with_other_weights_than_the_table_is_named(table, songs, tmp_path, capsys, question):
+    """As after another training into the same folder."""
+    other = tiny_model()
+    with torch.no_grad():
+        other.audio_model.projection.weight.mul_(-1.0)
+    other.save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    question = [str(songs / part) if part.endswith(".flac") else part for part in question]
+    assert main(["search", *question, "--index", str(table), "--model", str(tmp_path)]) == 0
+    assert f"the weights of {tmp_path} are not those that the table was made with" in capsys.readouterr().err
+
+
+def test_a_model_that_only_moved_is_the_same(table, folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "moved")
+    assert main(["search", "calm piano", "--index", str(table), "--model", str(tmp_path / "moved")]) == 0
+    assert "not those" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["embed", "tag"])
+def test_a_model_of_another_clip_rule_is_refused(songs, tmp_path, capsys, command):
+    model = tiny_model()
+    model.config.clip_rule = "published"
+    model.save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    (tmp_path / "labels.txt").write_text("rock")
+    options = {"embed": ["--output", str(tmp_path / "t.parquet")], "tag": ["--labels", str(tmp_path / "labels.txt")]}[command]
+    assert main([command, str(songs), "--model", str(tmp_path), *options, "--quiet"]) == 2
+    assert "has the clip_rule 'published'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.04, "0:00.0"), (59.96, "1:00.0"), (3599.96, "60:00.0"), (61.25, "1:01.2")])
+def test_times_are_rounded_before_minutes_are_split_off(seconds, shown):
+    assert _clock(seconds).strip() == shown
+
+
+def test_a_missing_model_folder_is_named(table, tmp_path, capsys):
+    assert main(["search", "calm piano", "--index", str(table), "--model", str(tmp_path / "gone")]) == 2
+    assert f"there is no folder {tmp_path / 'gone'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["words", "--like", "song.mp3"]])

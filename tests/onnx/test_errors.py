@@ -80,15 +80,10 @@ def test_a_file_that_differs_from_pytorch_is_refused(precision, max_error, cosin
 
 
 def test_a_failed_check_leaves_no_folder(micro_folder, tmp_path, capsys, monkeypatch):
-    def refuse(rows):
-        raise ValueError("differs")
-
-    def write_nothing(part, path):
-        raise refuse([])
-
-    monkeypatch.setattr("muq_hf.onnx.export.trace", write_nothing)
+    wrong = Row("model.onnx", "float32", 1.0, "1 × 2 s", 1.0, 0.5)
+    monkeypatch.setattr("muq_hf.onnx.export.compare", lambda files, precision, cases: [wrong])
     monkeypatch.setattr("muq_hf.onnx.export.wave_cases", lambda *_: [])
-    assert "differs" in export(capsys, micro_folder, tmp_path / "out")
+    assert "something else than PyTorch" in export(capsys, micro_folder, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
 
 
