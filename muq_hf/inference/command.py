@@ -18,8 +18,9 @@ Embed music files with a MuQ model.
       vectors that `muq-hf search` finds by words
 """
 EPILOG = """\
-A run that was cut off loses its running batch at most: the same command with --resume continues it, and adds new files to a
-finished output. Files that cannot be embedded are listed beside the output, in songs.failures.jsonl, with the reason.
+A run that was cut off loses its running batch at most: the same command with --resume (in place of --overwrite) continues it,
+and adds new files to a finished output. Files that cannot be embedded are listed with the reason: in songs.failures.jsonl
+beside the table, with --pool none in failures.jsonl in the folder.
 exit code: 0 all embedded, 1 some files failed, 2 wrong use, 130 interrupted
 """
 EXIT_FAILED_FILES = 1
@@ -102,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
             progress=not arguments.quiet,
         )
     except KeyboardInterrupt:
-        print("muq-hf embed: what is done is kept; the same command with --resume continues.", file=sys.stderr)
+        change = "--resume in place of --overwrite" if arguments.overwrite else "--resume"
+        print(f"muq-hf embed: what is done is kept; the same command with {change} continues.", file=sys.stderr)
         raise
     speed = report.audio_seconds / report.seconds
     done = report.files - len(report.failures)

@@ -1,5 +1,6 @@
 """Bulk embedding: music files → one Parquet table of vectors, or frames per file."""
 
+import operator
 import os
 import sys
 import time
@@ -14,8 +15,9 @@ from transformers import PreTrainedConfig
 from .. import __version__
 from ..configuration_muq_mulan import MuQMuLanConfig, is_mulan_config
 from ..devices import DTYPES, resolve_device
+from ..files import replace_text
 from ..fingerprint import weights_hash
-from ..json_lines import to_json_lines
+from ..json_lines import read_json_lines, to_json_lines
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from .decoding import DecodingPool
@@ -38,7 +40,10 @@ MAX_WORKERS = 16
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What a run did. rows: in the table, or files in the manifest; audio_seconds and seconds: of this run alone."""
+    """What a run did. rows: in the table, or files in the manifest; the other numbers and the failures: of this run alone.
+
+    `failures_file` lists the failures of earlier runs too whose files are still not in the output.
+    """
 
     output: Path
     rows: int
@@ -75,12 +80,14 @@ def embed_files(
     `stride_length_s` of context on both sides. With `pool="none"` the output is a folder of frames [T, D], one safetensors
     file per audio file. A MuQ-MuLan gives the vectors of its joint space, of length 1; `layer` and `pool` stay as they are.
 
-    A loaded `model` is used as it is, where it is. `resume` continues a run that was cut off, and adds new files to a finished
-    output; `overwrite` replaces it. Files that cannot be embedded are listed in the report and in `failures_file`.
+    A loaded `model` stays where it is and as it is, but for its mode: it is put into evaluation mode. `resume` continues a run
+    that was cut off, and adds new files to a finished output; `overwrite` replaces it. Files that cannot be embedded are
+    listed in the report and in `failures_file`, and are not in the output.
     Raises ValueError for wrong options, other settings than those of the output to resume, and inputs without any file.
     """
     started = time.monotonic()
     output = Path(output)
+    layer = [operator.index(index) for index in (layer if isinstance(layer, Iterable) else [layer])]
     store_class = _check_options(output, pool, layer, chunk_length_s, batch_size, resume, overwrite)
     paths = collect_inputs(inputs)
     name, model = _load_model(model, revision, device, dtype)
@@ -109,20 +116,21 @@ def embed_files(
     )
     encoder = JointEncoder(model.eval()) if is_joint else WindowEncoder(model.eval(), layers, pool)
     store = store_class(output, settings, encoder.vector_size, config)
+    known = _read_failures(store.failures_file) if resume else []
     run = _Run(store, _open_journal(store, output, settings, resume), encoder, progress)
     try:
         run.process(paths, plan, batch_size, _default_workers() if workers is None else workers)
         rows = run.finish(paths)
     finally:
         run.journal.close()
-        failures_file = _write_failures(output, list(run.failures.values()))
+        _write_failures(store.failures_file, [*run.not_mended(known, paths), *run.failures.values()])
     run.journal.remove()
     return EmbedReport(
         output=output,
         rows=rows,
         files=len(paths),
         failures=list(run.failures.values()),
-        failures_file=failures_file,
+        failures_file=store.failures_file,
         audio_seconds=run.audio_samples / config.sampling_rate,
         seconds=time.monotonic() - started,
     )
@@ -155,12 +163,20 @@ class _Run:
                 self._embed(batch)
 
     def finish(self, paths: list[str]) -> int:
-        """Put the output in place → its rows."""
+        """Put the output in place, without any file that failed → its rows."""
         for path in paths:
             if path not in self.failures and not self._is_finished(path):
                 message = f"{path} changed while it was read: run again with --resume."
                 self.failures[path] = FileFailure(path, "unreadable", message)
+        for path in self.failures:
+            self.journal.forget(path)
         return self.store.finish(self.journal, paths)
+
+    def not_mended(self, known: list[FileFailure], paths: list[str]) -> list[FileFailure]:
+        """Failures of earlier runs whose files have neither been embedded nor failed again."""
+        by_text = {path_text(path): path for path in paths}
+        of_path = {by_text.get(failure.path, failure.path): failure for failure in known}
+        return [of_path[path] for path in of_path if path not in self.failures and not self._is_finished(path)]
 
     def _is_finished(self, path: str) -> bool:
         return self.store.is_finished(path) or self.journal.is_complete(path)
@@ -245,7 +261,7 @@ def _take_batch(held: list[FileWindow], batch_size: int) -> list[FileWindow]:
 def _check_options(
     output: Path,
     pool: str,
-    layer: int | Sequence[int],
+    layers: list[int],
     chunk_length_s: float | None,
     batch_size: int,
     resume: bool,
@@ -260,8 +276,8 @@ def _check_options(
         raise ValueError("--resume keeps what is there and --overwrite replaces it: choose one.")
     if pool == "none" and chunk_length_s is not None:
         raise ValueError("--chunk-length-s makes rows of pooled vectors; --pool none writes all frames of a file.")
-    if pool == "none" and not isinstance(layer, int) and len(layer) > 1:
-        raise ValueError(f"--pool none writes the frames of one layer, got {len(layer)} layers.")
+    if pool == "none" and len(layers) > 1:
+        raise ValueError(f"--pool none writes the frames of one layer, got {len(layers)} layers.")
     store_class = FrameStore if pool == "none" else ParquetStore
     store_class.check_output(output)
     if not (resume or overwrite):
@@ -273,7 +289,7 @@ def _check_options(
 
 
 def _journal_folder(output: Path) -> Path:
-    return output.with_name(output.name + ".partial")
+    return Path(os.path.abspath(output) + ".partial")  # "." alone has no name
 
 
 def _open_journal(store: ParquetStore | FrameStore, output: Path, settings: EmbedSettings, resume: bool) -> Journal:
@@ -297,6 +313,9 @@ def _load_model(
     """→ the name to record, and the model ready to run."""
     if isinstance(model, (MuQModel, MuQMuLanAudioModelWithProjection)):
         return model.name_or_path or type(model).__name__, model
+    if not isinstance(model, str | os.PathLike):
+        kinds = f"{MuQModel.__name__} or {MuQMuLanAudioModelWithProjection.__name__}"
+        raise TypeError(f"`model` must be a folder, a Hub id or a loaded {kinds}, got a {type(model).__name__}.")
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     place = resolve_device(device)
@@ -310,12 +329,20 @@ def _default_workers() -> int:
     return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) - 1))
 
 
-def _write_failures(output: Path, failures: list[FileFailure]) -> Path:
-    """Write the failures beside the output, or delete what an earlier run left there → their file."""
-    path = output.with_name(output.name.removesuffix(".parquet") + ".failures.jsonl")
+def _read_failures(path: Path) -> list[FileFailure]:
+    if not path.exists():
+        return []
+    try:
+        return [FileFailure(**line) for line in read_json_lines(path)]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no list of failures of `muq-hf embed`: move it away.") from error
+
+
+def _write_failures(path: Path, failures: list[FileFailure]) -> None:
+    """Write the list, or delete what an earlier run left there."""
     lines = [{"path": path_text(f.path), "reason": f.reason, "message": path_text(f.message)} for f in failures]
     if lines:
-        path.write_text(to_json_lines(lines), "utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, to_json_lines(lines))
     else:
         path.unlink(missing_ok=True)
-    return path

@@ -22,7 +22,7 @@ STEM_CHARACTERS = 60  # of the audio file's name in the name of its frames; file
 
 
 class FrameStore:
-    """Frames go to a file of their own window by window; it gets its header and its place when the audio file is complete.
+    """Frames go to a file of their own in the journal window by window; `finish` puts all of them in place.
 
     The output folder holds `manifest.jsonl` (path, file, frames, start, end, layer, model, revision, fingerprint),
     `embed_settings.json` and `NAME-HASH.safetensors` with the tensor "frames".
@@ -43,10 +43,18 @@ class FrameStore:
     def check_output(output: Path) -> None:
         if output.is_file() or output.suffix.lower() == ".parquet":
             raise ValueError(f"with --pool none, --output must be a folder, got {str(output)!r}.")
+        if not Path(os.path.abspath(output)).name:
+            raise ValueError(f"--output must be a folder with a name, got {str(output)!r}: take one inside it.")
+        if FrameStore.exists(output) and not (output / SETTINGS).exists():  # a manifest of something else
+            raise ValueError(f"{output} is no output of `muq-hf embed --pool none`: use another --output.")
 
     @staticmethod
     def exists(output: Path) -> bool:
         return (output / MANIFEST).exists()
+
+    @property
+    def failures_file(self) -> Path:
+        return self.output / "failures.jsonl"
 
     def load_finished(self) -> None:
         """Keep the files of a finished folder of the same settings."""
@@ -75,36 +83,42 @@ class FrameStore:
         journal.append(paths, records)
 
     def complete(self, journal: Journal, path: str, windows: int) -> None:
-        """Give the file of frames its header and move it into the output folder."""
-        unfinished = journal.frames_folder / frames_name(path)
-        if not unfinished.exists():  # a killed run had moved it, but not yet noted so
-            return journal.complete(path, windows)
-        num_frames = (unfinished.stat().st_size - HEADER_BYTES) // self._bytes_per_frame
-        with open(unfinished, "rb+") as file:
-            file.write(self._header(num_frames))
-            file.flush()
-            os.fsync(file.fileno())
-        self.output.mkdir(parents=True, exist_ok=True)
-        os.replace(unfinished, self.output / unfinished.name)
-        return journal.complete(path, windows)
+        """Give the file of frames its header."""
+        whole = journal.frames_folder / frames_name(path)
+        if whole.exists():  # else a run that was cut off in `finish` has moved it
+            num_frames = (whole.stat().st_size - HEADER_BYTES) // self._bytes_per_frame
+            with open(whole, "rb+") as file:
+                file.write(self._header(num_frames))
+                file.flush()
+                os.fsync(file.fileno())
+        journal.complete(path, windows)
 
     def finish(self, journal: Journal, order: list[str]) -> int:
-        """Write the settings and the manifest → number of files in it."""
+        """Add the new files, replace the manifest, delete what only the old one named → number of files in the new one.
+
+        Wherever this is cut off, the manifest and the files that it names belong together.
+        """
         self.output.mkdir(parents=True, exist_ok=True)
         lines = dict(self._in_manifest)
         for path, records in journal.complete_files(order):
-            lines[path_text(path)] = self._line(path, records)
-        self._remove_replaced({line["file"] for line in lines.values()})
+            line = lines[path_text(path)] = self._line(path, journal.version(path), records)
+            whole = journal.frames_folder / frames_name(path)
+            if whole.exists():  # else a run that was cut off here has moved it
+                os.replace(whole, self.output / line["file"])
+        old = self._old_names(journal)
         write_json(self.output / SETTINGS, self.settings.to_dict())
         replace_text(self.output / MANIFEST, to_json_lines(lines.values()))
+        for name in old - {line["file"] for line in lines.values()}:
+            (self.output / name).unlink(missing_ok=True)
         return len(lines)
 
-    def _remove_replaced(self, kept: set[str]) -> None:
-        """Delete the frames that an overwritten manifest named."""
-        if self.exists(self.output):
-            for line in read_json_lines(self.output / MANIFEST):
-                if (name := Path(line["file"]).name) not in kept:
-                    (self.output / name).unlink(missing_ok=True)
+    def _old_names(self, journal: Journal) -> set[str]:
+        """Files that the old manifest names: the journal keeps it for a run that is cut off after it was replaced."""
+        copy = journal.frames_folder / MANIFEST
+        if self.exists(self.output) and not copy.exists():
+            copy.parent.mkdir(exist_ok=True)
+            replace_text(copy, (self.output / MANIFEST).read_text("utf-8"))
+        return {Path(line["file"]).name for line in read_json_lines(copy)} if copy.exists() else set()
 
     @property
     def _bytes_per_frame(self) -> int:
@@ -122,10 +136,10 @@ class FrameStore:
         content = json.dumps({"__metadata__": metadata, "frames": tensor}).encode("ascii").ljust(HEADER_BYTES - 8)
         return len(content).to_bytes(8, "little") + content
 
-    def _line(self, path: str, records: np.ndarray) -> dict:
+    def _line(self, path: str, version: list[int], records: np.ndarray) -> dict:
         return {
             "path": path_text(path),
-            "file": frames_name(path),
+            "file": frames_name(path, f"{self.settings.fingerprint} {version}"),
             "frames": int(records["frames"].sum()),
             "start": float(records["start"].min() / self.sampling_rate),
             "end": float(records["end"].max() / self.sampling_rate),
@@ -136,7 +150,8 @@ class FrameStore:
         }
 
 
-def frames_name(path: str) -> str:
-    """→ a file name that tells the song, and tells songs of the same name apart."""
+def frames_name(path: str, made_from: str = "") -> str:
+    """→ a file name that tells the song; songs of the same name, and frames made from something else, have another."""
     stem = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in Path(path_text(path)).stem)[:STEM_CHARACTERS]
-    return f"{stem}-{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:12]}.safetensors"
+    identity = os.fsencode(os.path.abspath(path)) + made_from.encode("ascii")
+    return f"{stem}-{hashlib.sha256(identity).hexdigest()[:12]}.safetensors"

@@ -37,7 +37,10 @@ def collect_inputs(inputs: Iterable[str | os.PathLike]) -> list[str]:
 
 
 def read_manifest(path: str) -> list[str]:
-    """→ the paths that a manifest names. Raises ValueError when it is missing, not UTF-8 text, or has no path column."""
+    """→ the paths that a manifest names, in UTF-8; other bytes are taken as they are, as a Linux file name may hold any.
+
+    Raises ValueError when it is missing, no text, no table, or has no path column.
+    """
     try:
         text = Path(path).read_text("utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -48,7 +51,7 @@ def read_manifest(path: str) -> list[str]:
     if suffix == ".jsonl":
         names = _names_of_rows(path, _json_rows(path, text))
     elif suffix in (".csv", ".tsv"):
-        names = _names_of_rows(path, csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ","))
+        names = _names_of_rows(path, _table_rows(path, text, delimiter="\t" if suffix == ".tsv" else ","))
     else:
         lines = (line.strip("\r\n") for line in text.split("\n"))
         names = [line for line in lines if line.strip() and not line.startswith("#")]
@@ -72,6 +75,19 @@ def _json_rows(path: str, text: str) -> list[dict]:
         if not isinstance(row, dict):
             raise ValueError(f"manifest {path}, line {number}: one JSON object per line is expected.")
         rows.append(row)
+    return rows
+
+
+def _table_rows(path: str, text: str, delimiter: str) -> list[dict]:
+    rows = []
+    try:
+        for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
+            rows.append(row)
+    except csv.Error as error:
+        raise ValueError(
+            f"manifest {path}, row {len(rows) + 1}: no table ({error}): a field that begins with a quotation mark must end "
+            "with one, and each one inside it is written twice."
+        ) from error
     return rows
 
 

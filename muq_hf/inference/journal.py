@@ -4,7 +4,7 @@ A folder with
     settings.json   what makes the vectors comparable; a continued run must bring the same
     files.jsonl     one line when a file's first window is stored, one when its last one is
     windows.bin     fixed-size records, one per window, appended and synced batch by batch
-    frames/         with `pool="none"`: the frames of unfinished files
+    frames/         with `pool="none"`: the frames, until the run ends
 A torn last line or record is cut off when the journal is opened again.
 """
 
@@ -93,6 +93,10 @@ class Journal:
             return frozenset()
         return frozenset(self._done.get(file, ()))
 
+    def version(self, path: str) -> list[int]:
+        """Size (bytes) and modification time (ns) of the file when its windows were stored."""
+        return self._versions[self._ids[path]]
+
     def is_complete(self, path: str) -> bool:
         file = self._ids.get(path)
         return file in self._counts and len(self.windows_done(path)) == self._counts[file]
@@ -133,6 +137,10 @@ class Journal:
         file = self._ids[path]
         self._counts[file] = windows
         self._write_lines([{"file": file, "windows": windows}])
+
+    def forget(self, path: str) -> None:
+        """Leave the file's windows, if there are any, out of `complete_files`."""
+        self._ids.pop(path, None)
 
     def records(self) -> np.ndarray:
         """All stored windows, mapped from the disk; a torn record at the end is cut off."""

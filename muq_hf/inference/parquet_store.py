@@ -63,6 +63,10 @@ class ParquetStore:
     def exists(output: Path) -> bool:
         return output.exists()
 
+    @property
+    def failures_file(self) -> Path:
+        return self.output.with_name(self.output.name.removesuffix(".parquet") + ".failures.jsonl")
+
     def load_finished(self) -> None:
         """Keep the rows of a finished table of the same settings, and leave their files alone."""
         self.settings.require_same(read_settings(self.output), str(self.output))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mulan_models
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +114,17 @@ def test_several_layers_give_a_row_each(embed, songs):
     np.testing.assert_allclose(matrix(table[table.layer == 0]), matrix(single), atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", [np.int64(1), np.array([1]), (np.int32(1),)])
+def test_layers_may_be_integers_of_numpy(embed, songs, layer):
+    assert embed(songs[:1], layer=layer)[0].layer.to_list() == [1]
+
+
+def test_a_loaded_model_of_another_class_is_refused_by_name(embed, songs):
+    message = "a loaded MuQModel or MuQMuLanAudioModelWithProjection, got a MuQMuLanModel"
+    with pytest.raises(TypeError, match=message):
+        embed(songs[:1], model=mulan_models.tiny_model())
+
+
 def test_rows_name_model_revision_and_fingerprint(embed, songs, model_folder):
     table, _ = embed(songs[:1], model=model_folder)
     assert table.model[0] == str(model_folder)
@@ -167,6 +179,47 @@ def test_failures_of_an_earlier_run_are_forgotten_once_they_are_mended(embed, wr
     write_song("a.wav", 0.5)
     table, report = embed([tmp_path / "a.wav"], resume=True)
     assert len(table) == 1 and not report.failures and not report.failures_file.exists()
+
+
+def test_failures_stay_listed_until_they_are_mended(embed, write_song, tmp_path):
+    bad = [tmp_path / "bad.wav", tmp_path / "worse.wav"]
+    for path in bad:
+        path.touch()
+    embed(bad)
+    write_song("bad.wav", 0.5)
+    table, report = embed([bad[0], write_song("good.wav", 0.5)], resume=True)
+    assert len(table) == 2 and not report.failures
+    assert [json.loads(line)["path"] for line in report.failures_file.read_text().splitlines()] == [str(bad[1])]
+
+
+def test_a_list_of_failures_that_cannot_be_read_is_refused_by_name(embed, songs, tmp_path):
+    (tmp_path / "e.failures.jsonl").write_text("{")
+    with pytest.raises(ValueError, match="e.failures.jsonl is no list of failures .* move it away"):
+        embed(songs[:1], resume=True)
+
+
+@pytest.mark.parametrize("pool", ["mean", "none"])
+def test_a_file_that_changed_since_is_not_in_the_output_and_resume_embeds_it(tiny_model, write_song, tmp_path, monkeypatch, pool):
+    changing, other = write_song("a.wav", 0.5, 1), write_song("b.wav", 0.5, 2)
+    output = tmp_path / ("e" if pool == "none" else "e.parquet")
+    options = {"pool": pool, "workers": 0, "batch_size": 1, "progress": False}
+
+    def rows() -> dict[str, float]:
+        """path → end (s)"""
+        table = pd.read_json(output / "manifest.jsonl", lines=True) if pool == "none" else pd.read_parquet(output)
+        return dict(zip(table.path, table.end, strict=True))
+
+    def change_after(self, windows, encode=WindowEncoder.__call__):
+        if windows[0].path == str(other):
+            write_song("a.wav", 0.75, 3)
+        return encode(self, windows)
+
+    monkeypatch.setattr(WindowEncoder, "__call__", change_after)
+    report = embed_files([changing, other], tiny_model, output, **options)
+    monkeypatch.undo()
+    assert [failure.path for failure in report.failures] == [str(changing)] and rows() == {str(other): 0.5}
+    report = embed_files([changing, other], tiny_model, output, resume=True, **options)
+    assert not report.failures and rows() == {str(changing): 0.75, str(other): 0.5}
 
 
 def test_output_that_is_not_finite_is_a_failure_not_a_vector(embed, songs, tiny_model, monkeypatch):

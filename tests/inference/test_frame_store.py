@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from muq_hf.audio import load_audio
 from muq_hf.inference.embedding import embed_files
 from muq_hf.inference.encoding import WindowEncoder
+from muq_hf.inference.frame_store import FrameStore
 from muq_hf.inference.journal import Journal
 
 
@@ -61,7 +63,7 @@ def test_headers_tell_where_frames_come_from(embed, write_song):
         assert file.metadata()["fingerprint"] == manifest(report.output)[0]["fingerprint"]
 
 
-@pytest.mark.parametrize("cut", ["after a batch", "between moving a file and noting it"])
+@pytest.mark.parametrize("cut", ["after a batch", "before a file is noted as complete"])
 def test_a_cut_run_resumes_to_the_frames_of_a_whole_one(embed, write_song, tiny_model, monkeypatch, cut):
     songs = [write_song(f"{index}.wav", 2.0 + index / 3, index) for index in range(3)]
     cut_method = "append" if cut == "after a batch" else "complete"
@@ -102,6 +104,75 @@ def test_resume_adds_files_and_overwrite_removes_what_it_replaces(embed, write_s
         embed(songs[2:])
     report = embed(songs[2:], overwrite=True)
     assert [path.name[0] for path in report.output.glob("*.safetensors")] == ["c"]
+
+
+def check_folder(folder: Path) -> set[int]:
+    """Every file is what the manifest says of it → their layers."""
+    for line in manifest(folder):
+        with safe_open(folder / line["file"], framework="pt") as file:
+            assert file.metadata()["layer"] == str(line["layer"]) and file.metadata()["fingerprint"] == line["fingerprint"]
+            assert len(file.get_tensor("frames")) == line["frames"]
+    return {line["layer"] for line in manifest(folder)}
+
+
+@pytest.mark.parametrize("change", ["layer", "audio"])
+@pytest.mark.parametrize("cut", range(6))
+def test_an_overwrite_cut_off_leaves_files_that_are_what_the_manifest_says(embed, write_song, monkeypatch, tmp_path, change, cut):
+    songs = [write_song(f"{name}.wav", 0.5, seed) for seed, name in enumerate("ab")]
+    layer = 1 if change == "layer" else 2
+    embed(songs, layer=layer)
+    if change == "audio":
+        songs = [write_song(f"{name}.wav", 0.7, seed) for seed, name in enumerate("ab")]
+    done = []
+
+    def cut_off(operation):
+        def changed(*paths, **options):
+            if Path(paths[-1]).parent == tmp_path / "frames":
+                done.append(paths[-1])
+                if len(done) == cut + 1:
+                    raise KeyboardInterrupt
+            return operation(*paths, **options)
+
+        return changed
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, cut_off(getattr(os, name)))
+    with pytest.raises(KeyboardInterrupt):
+        embed(songs, layer=2, overwrite=True)
+    monkeypatch.undo()
+    assert len(manifest(tmp_path / "frames")) == 2 and len(check_folder(tmp_path / "frames")) == 1
+    report = embed(songs, layer=2, resume=True)
+    assert report.audio_seconds == 0 and check_folder(report.output) == {2}
+    frames = {path.name for path in report.output.glob("*.safetensors")}
+    assert frames == {line["file"] for line in manifest(report.output)}
+
+
+def test_overwrite_leaves_a_folder_with_the_manifest_of_something_else(embed, write_song, tmp_path):
+    path = write_song("frames/a.wav", 0.5)
+    (tmp_path / "frames" / "manifest.jsonl").write_text('{"path": "a.wav", "file": "a.wav"}\n')
+    with pytest.raises(ValueError, match="frames is no output of `muq-hf embed --pool none`"):
+        embed(path, overwrite=True)
+    assert path.exists()
+
+
+def test_the_output_can_be_the_current_folder(tiny_model, write_song, tmp_path, monkeypatch):
+    path = write_song("a.wav", 0.5)
+    (tmp_path / "frames").mkdir()
+    monkeypatch.chdir(tmp_path / "frames")
+    assert embed_files(path, tiny_model, ".", pool="none", workers=0, progress=False).rows == 1
+    assert len(manifest(tmp_path / "frames")) == 1
+
+
+def test_the_root_is_refused_as_output():
+    with pytest.raises(ValueError, match="must be a folder with a name, got '/'"):
+        FrameStore.check_output(Path("/"))
+
+
+def test_failures_of_frames_and_of_a_table_of_one_name_are_listed_apart(embed, write_song, tiny_model, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    report = embed(tmp_path / "empty.wav")
+    embed_files(write_song("a.wav", 0.5), tiny_model, tmp_path / "frames.parquet", workers=0, progress=False)
+    assert report.failures_file == tmp_path / "frames" / "failures.jsonl" and report.failures_file.exists()
 
 
 def test_resume_refuses_frames_of_another_layer(embed, write_song):

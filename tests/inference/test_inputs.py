@@ -49,6 +49,9 @@ def test_absolute_paths_of_a_manifest_stay(tmp_path):
     ("name", "content", "message"),
     [
         ("list.csv", b"title,genre\nx,rock\n", "row 1: no path in any column"),
+        ("list.csv", b'path,title\na.wav,x\nb.wav,"y\nc.wav,z\n', "row 2: no table .* quotation mark must end"),
+        ("list.csv", b'path,title\na.wav,"x\n' + 6000 * b"a/long/enough/path/of/a/song.wav,y\n", "row 1: no table"),
+        ("list.tsv", b'path\ttitle\na.wav\t"Heroes" live\n', "row 1: no table .* written twice"),
         ("list.jsonl", b'{"path": "a.wav"}\n{broken\n', "line 2: not JSON"),
         ("list.jsonl", b'["a.wav"]\n', "one JSON object per line"),
         ("list.jsonl", b'{"path": 3}\n', "row 1: no path"),
@@ -67,6 +70,13 @@ def test_a_missing_manifest_is_refused_and_a_missing_file_kept_for_the_report(tm
     with pytest.raises(ValueError, match="manifest .*none.txt cannot be read: No such file"):
         collect_inputs([tmp_path / "none.txt"])
     assert collect_inputs([tmp_path / "none.wav"]) == [str(tmp_path / "none.wav")]
+
+
+@pytest.mark.parametrize(("name", "text"), [("list.txt", "{}"), ("list.csv", "path\n{}\n"), ("list.jsonl", '{{"path": "{}"}}')])
+def test_names_in_a_manifest_that_are_not_utf8_are_taken_byte_by_byte(tmp_path, name, text):
+    odd = b"caf\xe9.wav"
+    (tmp_path / name).write_bytes(os.fsencode(text.format(os.fsdecode(odd))))
+    assert collect_inputs(tmp_path / name) == [os.fsdecode(os.fsencode(tmp_path) + b"/" + odd)]
 
 
 def test_names_that_are_not_utf8_become_text():

@@ -85,6 +85,12 @@ def test_a_changed_file_is_begun_again(filled, files):
     assert {path: len(stored) for path, stored in journal.complete_files([])} == {a: 1}
 
 
+def test_a_forgotten_file_is_not_among_the_complete_ones(filled, files):
+    journal = reopened(filled)
+    journal.forget(files[0])
+    assert list(journal.complete_files(files)) == []
+
+
 def test_a_second_run_on_the_same_journal_is_refused(filled):
     journal = reopened(filled)
     with pytest.raises(ValueError, match="another run is writing"):
