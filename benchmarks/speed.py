@@ -4,7 +4,8 @@
     python benchmarks/speed.py --oracle DIR/bin/python --json speed.json [--quick]
 
 The full model (333 M parameters) with seeded random weights. Both sides run in processes of their own, in turn; a time is
-the median of five. Every row shows the cosine and the largest relative error of its result to muq's beside its time.
+the median of five (of three for minutes of music, without a run before them). Every row shows the cosine and the largest
+relative error of its result to muq's beside its time.
 `--quick` (about 4 minutes on 2 cores) measures 30 s clips in float32 and bfloat16. Without `--oracle` nothing is compared.
 Roofline: the convolutions' operations at the rate of a large 3×3 convolution, the others at the rate of a large product,
 both measured here and in the precision that the row is computed in; above 100 % fewer operations were done than counted.
@@ -104,13 +105,13 @@ def operations(seconds: float, batch: int, config: MuQConfig) -> dict[str, dict[
     return {"front end": front_end, "encoder": encoder, "whole": {k: front_end[k] + encoder[k] for k in front_end}}
 
 
-def alternate(sides: dict[str, Side], waves: str, stage: str, variant: str, repeats: int) -> dict[str, float]:
-    """Median seconds of each side, which work in turn after one run each to get warm. Raises RuntimeError if one fails."""
+def alternate(sides: dict[str, Side], waves: str, stage: str, variant: str, warm_up: int, repeats: int) -> dict[str, float]:
+    """Median seconds of each side, which work in turn. Raises RuntimeError if one fails."""
     times = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
+    for repeat in range(warm_up + repeats):
         for name, side in sides.items():
             seconds = side.ask(do="time", waves=waves, stage=stage, variant=variant)["seconds"]
-            if repeat:
+            if repeat >= warm_up:
                 times[name].append(seconds)
     return {name: statistics.median(values) for name, values in times.items()}
 
@@ -137,7 +138,7 @@ def measure_row(sides, folder, seconds, batch, variant, stages, rates) -> list[d
         row = {"seconds": seconds, "batch": batch, "variant": variant, "stage": stage}
         rows.append(row)
         try:
-            times = alternate(sides, waves, stage, variant, 3 if seconds > 60 else REPEATS)
+            times = alternate(sides, waves, stage, variant, *((0, 3) if seconds > 60 else (1, REPEATS)))
         except RuntimeError as error:
             row["not measured"] = str(error)
             print_row(row)
