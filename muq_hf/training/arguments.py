@@ -8,10 +8,11 @@ settings below, every argument of `transformers.TrainingArguments` may stand in 
 import argparse
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 
 
 @dataclass
@@ -98,6 +99,7 @@ class MuLanArguments:
 
 COMMON_DEFAULTS = {
     "ddp_find_unused_parameters": False,
+    "ddp_timeout": 7 * 86_400,  # s: others wait while one process stores tokens or hashes files
     "eval_strategy": "steps",
     "label_names": [],
     "logging_nan_inf_filter": False,  # a loss that is not finite stops the run
@@ -127,7 +129,7 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
         "max_grad_norm": 10.0,
         "max_steps": 400_000,
         "per_device_train_batch_size": 6,
-        "warmup_steps": 32_000,
+        "warmup_steps": 0.08,  # of all updates: 32,000 of the 400,000
         "weight_decay": 0.01,
     },
     "mulan": {
@@ -216,8 +218,7 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
     flat = {name: value for name, value in flat.items() if name not in others}  # shared settings of other stages
     for name in flat:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; see `muq-hf train --help`."
+            hint = _nearest(name, known) or "; see `muq-hf train --help`."
             raise ValueError(f"unknown setting {name!r} for the stage {stage!r}{hint}")
     flat = {**flat, "output_dir": str(output_dir)}
     if flat.get("eval_steps") is None and flat.get("eval_strategy") == "steps":
@@ -227,6 +228,20 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
     data, own, training = HfArgumentParser(types).parse_dict(flat)
     _check(data, training)
     return Settings(data, own, training, flat)
+
+
+def check_model_fields(given: dict, *config_classes: type[PreTrainedConfig]) -> None:
+    """Raises ValueError for a name that none of the classes has: a configuration would keep it, and nothing would use it."""
+    known = {"preset"}.union(*(kind().to_dict() for kind in config_classes))
+    for name in given:
+        if name not in known:
+            classes = " or ".join(kind.__name__ for kind in config_classes)
+            raise ValueError(f"`model` sets {name!r}, which {classes} does not have{_nearest(name, known) or '.'}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else None
 
 
 def crop_seed(training: TrainingArguments) -> int:

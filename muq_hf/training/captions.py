@@ -37,7 +37,9 @@ def read_words(manifest: str | Path) -> dict[tuple[str, float], Words]:
         texts = [texts] if isinstance(texts, str) else texts
         if not (texts or tags) or not all(isinstance(item, str) and item.strip() for item in [*texts, *tags]):
             raise ValueError(f'line {number} of {manifest} needs "text" (string or list of strings) or "tags" (list of strings).')
-        words[entry["path"], float(entry.get("start", 0.0))] = Words(tuple(texts), tuple(tags))
+        key = entry["path"], float(entry.get("start", 0.0))
+        said = words.get(key, Words((), ()))  # by an earlier line: a track may have one for each caption
+        words[key] = Words(tuple(dict.fromkeys([*said.texts, *texts])), tuple(dict.fromkeys([*said.tags, *tags])))
     return words
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..audio import AudioError
 from ..decoding_muq import open_audio, resample
+from ..files import replace_text
 from ..json_lines import read_json_lines, to_json_lines
 from ..masking_muq import choose_blocks
 from .tracks import Skipped, Track
@@ -56,6 +57,11 @@ class SkipLog:
         if not self.path.exists():
             return []
         return list({item.name: item for item in (Skipped(**row) for row in read_json_lines(self.path))}.values())
+
+    def forget(self, names: frozenset[str]) -> None:
+        """Drop what was said of these tracks: they may have been repaired, and those that are not are found again."""
+        if self.path.exists():
+            replace_text(self.path, to_json_lines(asdict(item) for item in self.read() if item.name not in names))
 
 
 def read_crop(track: Track, start: float, num_samples: int, sampling_rate: int, channel: float | None) -> np.ndarray:

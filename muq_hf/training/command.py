@@ -26,7 +26,7 @@ Train MuQ from a folder of music: the tokenizer, masked prediction, refinement, 
   muq-hf train mel-rvq CONFIG.json --data MUSIC --output RUN    stage 1: the Mel-RVQ
   muq-hf train muq     CONFIG.json --targets RVQ …              stage 2: MuQ on its tokens
   muq-hf train iterate CONFIG.json --teacher MUQ …              stage 3: MuQ on tokens of a MuQ's latents
-  muq-hf train all     CONFIG.json …                            the three, one after the other
+  muq-hf train all     CONFIG.json …                            the three in turn; without a section "iterate" two
   muq-hf train mulan   CONFIG.json --data PAIRS.jsonl …         MuQ-MuLan: {"path": …, "text": …} or {"path": …, "tags": […]}
 
 The finished model comes into RUN/final. After an interruption the same command with --resume continues.
@@ -101,7 +101,7 @@ class _Chain:
         return stage_class(settings, run, self.resume, **stage_arguments).run()
 
     def all(self, output: Path) -> Path:
-        targets = self.overrides.get("targets", self.config.get("muq", {}).get("targets"))
+        targets = flat_settings(self.config, "muq", self.overrides).get("targets")
         if targets is None:
             targets = str(self.single(MelRVQStage, "mel_rvq", output / "mel_rvq", {}))
         model = self.single(MuQStage, "muq", output / "muq", {"targets": targets})

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from ..configuration_muq import MelRVQConfig
+from ..configuration_muq import MelRVQConfig, MuQConfig
 from ..modeling_muq import MelRVQModel, MuQForPreTraining
+from .arguments import check_model_fields
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
 from .stored_targets import store_targets
@@ -19,10 +20,12 @@ class LatentRVQStage(MelRVQStage):
     def __init__(self, settings, run, resume=False, *, teacher: str | Path, layer: int):
         super().__init__(settings, run, resume)
         self.teacher_folder, self.layer = Path(teacher), layer
+        settings.given |= {"teacher": str(teacher), "layer": layer}  # for --resume: other latents would be other tokens
 
     def build_model(self, train_tracks):
         self.teacher = Teacher(self.teacher_folder, self.layer, device=self.training.device)
         config = self.teacher.model.config
+        check_model_fields(self.settings.stage.model, MelRVQConfig, MuQConfig)
         model_config = MelRVQConfig(
             **{**self.settings.stage.model, **config.spectrogram_settings, "input_size": config.hidden_size}
         )

@@ -75,6 +75,9 @@ class Stage:
         set_seed(training.seed)
         with training.main_process_first(local=False, desc="find the tracks"):
             train_tracks, eval_tracks = run.tracks(self._find_tracks)
+        track_names = frozenset(track.name for track in [*train_tracks, *eval_tracks])
+        if self.resume and training.process_index == 0:
+            run.skip_log.forget(track_names)
         model = self.build_model(train_tracks)
         train_dataset = self.build_dataset(model, train_tracks)
         eval_dataset = evenly_spread(self.build_dataset(model, eval_tracks), self.data.num_eval_clips) if eval_tracks else None
@@ -88,12 +91,11 @@ class Stage:
             data_collator=self.collator(model),
             processing_class=self.processor(model),
             run_folder=run,
-            track_names=frozenset(track.name for track in [*train_tracks, *eval_tracks]),
+            track_names=track_names,
             max_failing_share=self.data.max_failing_share,
             **self.trainer_arguments(),
         )
-        if checkpoint is not None:
-            run.forget_metrics_after(int(checkpoint.name.rsplit("-", 1)[1]))
+        run.forget_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._finish(trainer, train_tracks, eval_dataset)
 

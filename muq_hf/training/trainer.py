@@ -76,6 +76,13 @@ class StageTrainer(Trainer):
     def metrics_from(self, sums: dict[str, torch.Tensor]) -> dict[str, float]:
         raise NotImplementedError
 
+    def _run_epoch(self, *args, **kwargs):
+        """A run that had reached its last update when it was cut off is not trained further: Trainer would make one more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def _get_train_sampler(self, train_dataset=None):
         return self.sampler
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from muq_hf.training.arguments import build_settings, command_line_overrides, flat_settings, read_config
+from muq_hf import MelRVQConfig, MuQConfig
+from muq_hf.training.arguments import build_settings, check_model_fields, command_line_overrides, flat_settings, read_config
 
 
 CONFIG = {
@@ -38,7 +39,13 @@ def test_refinement_inherits_from_the_stages_before(tmp_path):
 def test_masked_prediction_has_the_papers_optimiser(tmp_path):
     training = settings("muq", tmp_path).training
     assert (training.adam_beta1, training.adam_beta2, training.weight_decay, training.max_grad_norm) == (0.9, 0.98, 0.01, 10.0)
-    assert (training.lr_scheduler_type, training.warmup_steps) == ("polynomial", 32_000)
+    assert (training.lr_scheduler_type, training.get_warmup_steps(400_000)) == ("polynomial", 32_000)
+
+
+@pytest.mark.parametrize("length", [{"max_steps": 1000}, {"num_train_epochs": 3}])
+def test_a_shorter_training_has_a_shorter_warm_up(tmp_path, length):
+    training = settings("muq", tmp_path, **length).training
+    assert training.get_warmup_steps(1000) == 80
 
 
 def test_command_line_goes_first(tmp_path):
@@ -54,6 +61,12 @@ def test_command_line_gives_only_what_was_given():
         "output_dir": "o",
         "resume": True,
     }
+
+
+def test_a_field_that_no_configuration_has_is_refused_with_the_nearest_name():
+    check_model_fields({"preset": "tiny", "num_hidden_layers": 4, "codebook_size": 16, "n_fft": 2048}, MuQConfig, MelRVQConfig)
+    with pytest.raises(ValueError, match="'num_layers', which MuQConfig or MelRVQConfig does not have; did you mean 'num_"):
+        check_model_fields({"num_layers": 4}, MuQConfig, MelRVQConfig)
 
 
 def test_unknown_setting_is_refused_with_the_nearest_name(tmp_path):

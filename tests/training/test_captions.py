@@ -30,6 +30,13 @@ def test_words_belong_to_a_file_from_its_start(manifest):
     }
 
 
+def test_a_track_may_have_a_line_for_each_caption(manifest):
+    path = manifest(
+        *[{"path": "a.flac", "text": text} for text in ("calm", "slow", "calm")], {"path": "a.flac", "tags": ["rock"]}
+    )
+    assert list(read_words(path).values()) == [Words(("calm", "slow"), ("rock",))]
+
+
 @pytest.mark.parametrize("entry", [{}, {"text": ""}, {"tags": []}, {"tags": [3]}, {"text": ["a", " "]}])
 def test_a_track_without_words_is_named_by_its_line(manifest, entry):
     with pytest.raises(ValueError, match='line 2 of .* needs "text"'):

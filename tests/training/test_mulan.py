@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoProcessor
 from muq_hf import MuQModel
 from muq_hf.cli import main
 from muq_hf.training.command import train
+from muq_hf.training.mulan import _has_weights
 
 
 RATE = 24_000  # Hz
@@ -107,6 +108,16 @@ def test_finished_folder_loads_by_the_auto_classes(trained):
         vector = model.get_text_features(**processor(text="low music", return_tensors="pt")).pooler_output
     assert vector.shape == (1, 12)
     assert len((trained / "final" / "training_files.jsonl").read_text().splitlines()) < 24
+
+
+def test_a_model_hears_clips_of_the_length_that_it_was_trained_with(trained):
+    assert AutoModel.from_pretrained(trained / "final").config.clip_seconds == CONFIG["clip_seconds"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin"])
+def test_a_text_encoder_with_weights_of_any_format_is_no_empty_one(text_encoder, tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    assert _has_weights(str(tmp_path)) and not _has_weights(str(text_encoder))
 
 
 def run_short(manifest, output, **own):

@@ -16,9 +16,10 @@ from muq_hf.training import trainer
 from muq_hf.training.clips import SkipLog
 from muq_hf.training.command import _Chain, train
 from muq_hf.training.run_folder import RunFolder, last_checkpoint
+from muq_hf.training.stage import Stage
 from muq_hf.training.stored_targets import INDEX, StoredTargets, store_targets
 from muq_hf.training.teacher import Teacher
-from muq_hf.training.tracks import Skipped, find_tracks
+from muq_hf.training.tracks import Skipped, find_tracks, read_tracks
 
 
 SHORT = CONFIG | {name: CONFIG[name] | {"max_steps": 2} for name in ("mel_rvq", "muq")} | {"eval_strategy": "no", "save_steps": 2}
@@ -181,6 +182,57 @@ def test_full_disk_is_a_clear_error_and_keeps_what_is_whole(music, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert train("mel_rvq", config, overrides | {"resume": True}).exists()
+
+
+def cut_off_at_its_end(stage, config, overrides, monkeypatch):
+    """All updates are made, `final/` is not written."""
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Stage, "_finish", cut)
+        train(stage, config, overrides)
+
+
+def test_a_run_cut_off_at_its_end_is_not_trained_further(music, tmp_path, monkeypatch):
+    overrides = {"data": str(music), "output_dir": str(tmp_path)}
+    cut_off_at_its_end("mel_rvq", SHORT, overrides, monkeypatch)
+    final = load_file(train("mel_rvq", SHORT, overrides | {"resume": True}) / "model.safetensors")
+    last = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    assert all(torch.equal(final[name], last[name]) for name in last)
+
+
+def test_a_run_cut_off_before_its_first_checkpoint_logs_every_step_once(music, tmp_path, monkeypatch):
+    overrides = {"data": str(music), "output_dir": str(tmp_path)}
+    config = SHORT | {"save_strategy": "no", "logging_steps": 1}
+    cut_off_at_its_end("mel_rvq", config, overrides, monkeypatch)
+    train("mel_rvq", config, overrides | {"resume": True})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+
+
+def test_repaired_files_count_no_longer_when_a_run_is_resumed(music, tmp_path, monkeypatch):
+    overrides = {"data": str(music), "output_dir": str(tmp_path)}
+    cut_off_at_its_end("mel_rvq", SHORT, overrides, monkeypatch)
+    log = SkipLog(tmp_path / "skipped.jsonl")
+    for name in (read_tracks(tmp_path / "tracks.jsonl")[0].name, "left out before"):
+        log.add(Skipped(name, "unreadable", f"{name} is broken"))
+    train("mel_rvq", SHORT, overrides | {"resume": True})
+    assert [item.name for item in log.read()] == ["left out before"]
+
+
+def test_latents_of_another_layer_are_noticed_on_resume(chain, music, tmp_path, monkeypatch):
+    overrides = {"data": str(music), "output_dir": str(tmp_path), "teacher": str(chain / "muq" / "final"), "max_steps": 2}
+    cut_off_at_its_end("iterate", SHORT, overrides, monkeypatch)
+    with pytest.raises(ValueError, match="layer: was 1, is 0"):
+        train("iterate", SHORT | {"iterate": {"layer": 0}}, overrides | {"resume": True})
+
+
+def test_targets_that_all_stages_share_make_a_tokenizer_needless(music, tmp_path):
+    config = {name: value for name, value in SHORT.items() if name != "iterate"} | {"targets": "random_projection"}
+    train("all", config, {"data": str(music), "output_dir": str(tmp_path)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["final", "muq"]
 
 
 def test_cut_off_checkpoint_is_passed_over(tmp_path):
