@@ -22,7 +22,7 @@ from memory import SAMPLE_RATE, resident_bytes, restart_peak
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.pipeline_muq import JOINS, MuQFeatureExtractionPipeline
-from muq_hf.windowing_muq import WindowLengths, plan_windows
+from muq_hf.windowing_muq import WindowLengths, stream_windows
 
 
 def write_recording(files: list[str], seconds: float, path: Path) -> None:
@@ -51,9 +51,9 @@ def measure_joins(extract, wave: np.ndarray, chunk: float) -> dict:
     config = extract.model.config
     frame = config.samples_per_frame
     lengths = WindowLengths.from_seconds(chunk, None, SAMPLE_RATE, frame, config.min_samples)
-    windows = plan_windows(len(wave), lengths.chunk, lengths.stride_left, lengths.stride_right, frame, config.min_samples)
+    starts = [window.keep_start for window, _, _ in stream_windows([wave], lengths)]
     is_join = torch.zeros(len(whole) - 1, dtype=torch.bool)
-    is_join[[window.keep_start // frame - 1 for window in windows[1:]]] = True
+    is_join[[start // frame - 1 for start in starts[1:]]] = True
     report = {}
     for join in JOINS:
         frames = extract(wave, chunk_length_s=chunk, join=join, return_tensors=True)[0].double()

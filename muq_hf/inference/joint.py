@@ -27,9 +27,8 @@ TEXTS_AT_ONCE = 32
 WINDOWS_AT_ONCE = 8
 
 
-def check_joint_options(config, layer: int | Sequence[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
+def check_joint_options(config, layers: list[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
     """Raises ValueError for options of `muq-hf embed` that only an encoder's frames have."""
-    layers = [layer] if isinstance(layer, int) else list(layer)
     if layers != [-1] or pool != "mean":
         raise ValueError("a MuQ-MuLan gives one joint vector: leave --layer and --pool out.")
     if window_length_s > config.clip_seconds or stride_length_s:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 
+from ..configuration_muq import MelRVQConfig, MuQConfig
+from ..configuration_muq_mulan import MuQMuLanConfig
+
 
 @dataclass
 class DataArguments:
@@ -151,6 +154,8 @@ STAGE_ARGUMENTS = {
     "iterate": IterateArguments,
     "mulan": MuLanArguments,
 }
+FIRST_STAGES = (MelRVQConfig, MuQConfig)  # which share a `model` given on the command line of `train all`
+MODEL_CONFIGS = dict.fromkeys(STAGE_ARGUMENTS, FIRST_STAGES) | {"mulan": (MuQMuLanConfig,)}
 PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq", "mulan": None}
 NOT_INHERITED = {"latent_rvq": ("statistics_clips",), "iterate": ("targets",)}
 
@@ -227,6 +232,8 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
         flat["warmup_steps"] = flat["max_steps"] - 1
     data, own, training = HfArgumentParser(types).parse_dict(flat)
     _check(data, training)
+    check_model_fields(own.model, *MODEL_CONFIGS[stage])
+    check_model_fields(own.model.get("audio_config", {}), MuQConfig)  # of a MuQ-MuLan
     return Settings(data, own, training, flat)
 
 

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from ..configuration_muq import MelRVQConfig, MuQConfig
+from ..configuration_muq import MelRVQConfig
 from ..modeling_muq import MelRVQModel, MuQForPreTraining
-from .arguments import check_model_fields
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
 from .stored_targets import store_targets
@@ -25,7 +24,6 @@ class LatentRVQStage(MelRVQStage):
     def build_model(self, train_tracks):
         self.teacher = Teacher(self.teacher_folder, self.layer, device=self.training.device)
         config = self.teacher.model.config
-        check_model_fields(self.settings.stage.model, MelRVQConfig, MuQConfig)
         model_config = MelRVQConfig(
             **{**self.settings.stage.model, **config.spectrogram_settings, "input_size": config.hidden_size}
         )

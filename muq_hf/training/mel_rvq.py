@@ -7,11 +7,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback
 
-from ..configuration_muq import MelRVQConfig, MuQConfig
+from ..configuration_muq import MelRVQConfig
 from ..files import write_json
 from ..modeling_muq import MelRVQModel
 from ..spectrogram_muq import LogMelSpectrogram
-from .arguments import check_model_fields, crop_seed
+from .arguments import crop_seed
 from .clips import ClipDataset, evenly_spread
 from .plots import plot_reconstructions, plot_usage
 from .stage import Stage
@@ -80,7 +80,6 @@ class MelRVQStage(Stage):
     teacher: Teacher | None = None
 
     def build_model(self, train_tracks):
-        check_model_fields(self.settings.stage.model, MelRVQConfig, MuQConfig)
         config = MelRVQConfig(**self.settings.stage.model)
         self._require_trainable(config)
         num_clips = self.settings.stage.statistics_clips

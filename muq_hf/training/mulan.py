@@ -16,7 +16,7 @@ from ..losses_muq_mulan import contrastive_loss
 from ..modeling_muq import MuQModel
 from ..modeling_muq_mulan import MuQMuLanModel
 from ..processing_muq_mulan import MuQMuLanProcessor
-from .arguments import check_model_fields, crop_seed
+from .arguments import crop_seed
 from .captions import CaptionCollator, CaptionedClips, CaptionWriter, Words, read_templates, read_words
 from .cross_modal import retrieval_metrics
 from .stage import Stage
@@ -91,8 +91,6 @@ class MuLanStage(Stage):
         own = self.settings.stage
         if own.text_encoder is None:
             raise ValueError("no text encoder was given: set `text_encoder` to its folder or Hub id, or `start` to a MuQ-MuLan.")
-        check_model_fields(own.model, MuQMuLanConfig)
-        check_model_fields(own.model.get("audio_config", {}), MuQConfig)
         fields = {"clip_seconds": self.data.clip_seconds, **own.model}
         preset, audio_config = fields.pop("preset", "large"), fields.pop("audio_config", {})
         if own.music_encoder is None:
@@ -155,8 +153,8 @@ def freeze(encoder: nn.Module) -> None:
 
 def _has_weights(place: str) -> bool:
     """A folder with a configuration alone is an encoder to be trained from nothing."""
-    files = [file for kind in ("*.safetensors", "pytorch_model*.bin") for file in Path(place).glob(kind)]
-    return not Path(place).is_dir() or bool(files)
+    folder = Path(place)
+    return not folder.is_dir() or any(any(folder.glob(kind)) for kind in ("*.safetensors", "pytorch_model*.bin"))
 
 
 if __name__ == "__main__":

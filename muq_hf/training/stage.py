@@ -76,7 +76,7 @@ class Stage:
         with training.main_process_first(local=False, desc="find the tracks"):
             train_tracks, eval_tracks = run.tracks(self._find_tracks)
         track_names = frozenset(track.name for track in [*train_tracks, *eval_tracks])
-        if self.resume and training.process_index == 0:
+        if self.resume and run.is_main:
             run.skip_log.forget(track_names)
         model = self.build_model(train_tracks)
         train_dataset = self.build_dataset(model, train_tracks)
