@@ -5,6 +5,7 @@ Each module in `COMMANDS` provides `add_arguments(parser)` and `run(arguments) -
 
 import argparse
 import importlib
+import io
 import os
 import sys
 
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     chosen = argv[0] if argv else None
     reuse_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold what cannot be printed
     try:
         arguments = build_parser(chosen).parse_args(argv)
         code = arguments.run(arguments)

@@ -37,7 +37,7 @@ def read_words(manifest: str | Path) -> dict[tuple[str, float], Words]:
         texts = [texts] if isinstance(texts, str) else texts
         if not (texts or tags) or not all(isinstance(item, str) and item.strip() for item in [*texts, *tags]):
             raise ValueError(f'line {number} of {manifest} needs "text" (string or list of strings) or "tags" (list of strings).')
-        key = entry["path"], float(entry.get("start", 0.0))
+        key = entry["path"], float(entry.get("start") or 0.0)
         said = words.get(key, Words((), ()))  # by an earlier line: a track may have one for each caption
         words[key] = Words(tuple(dict.fromkeys([*said.texts, *texts])), tuple(dict.fromkeys([*said.tags, *tags])))
     return words
@@ -100,7 +100,7 @@ def words_key(track: Track) -> tuple[str, float]:
 
 def number_of(text: str) -> int:
     """A 63-bit number that equal texts share, in every process."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 class CaptionCollator:

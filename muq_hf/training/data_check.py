@@ -8,19 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..audio import SILENCE, AudioError, audio_info, stream_audio
+from ..files import replace_text
 from ..json_lines import to_json_lines
-from .tracks import Skipped, Track, find_tracks
+from .tracks import TRACK_FIELDS, Skipped, Track, find_tracks, is_saved_dataset, manifest_entries
 
 
 BLOCK_SECONDS = 10.0
 CHECK_RATE = 24_000  # Hz
+MAX_MISSING_SECONDS = 0.5  # of a track that has less music than its manifest or header says
 DESCRIPTION = """\
 Decode all music once and report hours, sampling rates, channels, silence, broken files and duplicates.
 
   muq-hf data check MUSIC
   muq-hf data check MUSIC --manifest music.jsonl    list what is sound, with durations, to train on: --data music.jsonl
+
+Of a manifest, the lines of sound tracks stay with all that they say ("text", "tags", labels).
 """
 
 
@@ -45,20 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.manifest:
+        _check_target(Path(arguments.data), Path(arguments.manifest))
     checked, skipped = check_data(arguments.data, arguments.workers)
     print(report(checked, skipped))
     if arguments.manifest:
         kept = sound_tracks(checked)
-        write_manifest(kept, Path(arguments.manifest))
+        write_manifest(kept, Path(arguments.data), Path(arguments.manifest))
         print(f"{arguments.manifest}: {len(kept)} tracks")
     return 1 if skipped else 0
 
 
 def check_data(data: str | Path, workers: int = 2) -> tuple[list[Checked], list[Skipped]]:
-    """Decode every track. Raises ValueError where there is no readable audio at all."""
+    """Decode every track, once however many lines name it. Raises ValueError where there is no readable audio at all."""
     tracks, skipped = find_tracks(data)
+    tracks = list(dict.fromkeys(tracks))
     with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(_check_or_skip, tracks))
+        results = list(tqdm(pool.map(_check_or_skip, tracks), total=len(tracks), unit="track", dynamic_ncols=True))
     return [r for r in results if isinstance(r, Checked)], skipped + [r for r in results if isinstance(r, Skipped)]
 
 
@@ -76,6 +84,11 @@ def report(checked: list[Checked], skipped: list[Skipped]) -> str:
     partly = [item for item in checked if 0.25 < item.silence < 1.0]
     lines += [f"silent: {item.track.name}" for item in silent]
     lines += [f"{item.silence:.0%} silent: {item.track.name}" for item in partly]
+    lines += [
+        f"{item.duration:.1f} s of music, not {item.track.duration:.1f} s: {item.track.name}"
+        for item in checked
+        if item.track.duration - item.duration > MAX_MISSING_SECONDS
+    ]
     lines += [f"same music: {', '.join(item.track.name for item in group)}" for group in duplicates(checked)]
     lines += [f"{item.reason}: {item.message}" for item in skipped]
     lines.append(f"{len(skipped)} broken, {len(silent)} silent, {len(duplicates(checked))} groups of duplicates")
@@ -91,23 +104,39 @@ def duplicates(checked: list[Checked]) -> list[list[Checked]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def sound_tracks(checked: list[Checked]) -> list[Track]:
+def sound_tracks(checked: list[Checked]) -> list[Checked]:
     """Not silent, and the first of each group of duplicates."""
     repeated = {item.track for group in duplicates(checked) for item in group[1:]}
-    return [item.track for item in checked if item.silence < 1.0 and item.track not in repeated]
+    return [item for item in checked if item.silence < 1.0 and item.track not in repeated]
 
 
-def write_manifest(tracks: list[Track], path: Path) -> None:
-    """JSONL with absolute paths. Raises ValueError for tracks of a saved dataset, which have no path of their own."""
-    if any(track.row is not None for track in tracks):
-        raise ValueError("a manifest lists files; the rows of a saved dataset have none. Give the dataset's folder as --data.")
+def write_manifest(kept: list[Checked], data: Path, path: Path) -> None:
+    """JSONL with absolute paths and the durations found; whatever else a manifest `data` says of the tracks stays with them."""
+    said = _said(data) if data.is_file() else {}
     entries = []
-    for track in tracks:
-        entry = {"path": str(Path(track.path).resolve()), "duration": track.duration}
-        if track.start:
-            entry = {"path": entry["path"], "start": track.start, "end": track.start + track.duration}
-        entries.append(entry)
-    path.write_text(to_json_lines(entries), encoding="utf-8")
+    for item in kept:
+        track, duration = item.track, min(item.track.duration, item.duration)
+        times = {"start": track.start, "end": track.start + duration} if track.start else {"duration": duration}
+        place = {"path": str(Path(track.path).resolve()), **times}
+        entries += [place | fields for fields in said.get((track.path, track.start), [{}])]
+    replace_text(path, to_json_lines(entries))
+
+
+def _said(manifest: Path) -> dict[tuple[str, float], list[dict]]:
+    """(path, start) of a track → what each of its lines says beside where it is."""
+    said = defaultdict(list)
+    for _, entry in manifest_entries(manifest):
+        fields = {name: value for name, value in entry.items() if name not in TRACK_FIELDS}
+        said[entry["path"], float(entry.get("start") or 0.0)].append(fields)
+    return said
+
+
+def _check_target(data: Path, path: Path) -> None:
+    """Raises ValueError, before hours of decoding, where no manifest can be written."""
+    if is_saved_dataset(data):
+        raise ValueError("a manifest lists files; the rows of a saved dataset have none. Give the dataset's folder as --data.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"the folder of --manifest {path} does not exist: make it first.")
 
 
 def _check_or_skip(track: Track) -> Checked | Skipped:

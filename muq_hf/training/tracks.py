@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -50,16 +52,14 @@ def find_tracks(data: str | Path) -> tuple[list[Track], list[Skipped]]:
 
     A manifest line is {"path": …, "duration": …, "start": …, "end": …}; all but the path may be missing, paths are relative to
     the manifest. Durations are read from the files' headers where the manifest does not give them.
-    Raises ValueError for a source that does not exist or holds no audio.
+    Raises ValueError for a source that does not exist or holds no audio, and for lines whose times are no seconds.
     """
     data = Path(data)
     if not data.exists():
         raise ValueError(f"`data` {data} does not exist; give a folder of audio, a JSONL manifest or a saved dataset.")
     if data.is_file():
-        tracks, skipped = _probe_all(
-            {name: entry[name] for name in TRACK_FIELDS if name in entry} for _, entry in manifest_entries(data)
-        )
-    elif (data / "dataset_info.json").exists():
+        tracks, skipped = _probe_all(_place(entry, f"line {number} of {data}") for number, entry in manifest_entries(data))
+    elif is_saved_dataset(data):
         tracks, skipped = _probe_all({"path": str(data), "row": row} for row in range(len(_saved_dataset(str(data)))))
     else:
         tracks, skipped = _probe_all({"path": str(path)} for path in find_audio([data]))
@@ -67,6 +67,11 @@ def find_tracks(data: str | Path) -> tuple[list[Track], list[Skipped]]:
         detail = f" {summary(skipped)}" if skipped else ""
         raise ValueError(f"{data} holds no audio that can be read.{detail}")
     return tracks, skipped
+
+
+def is_saved_dataset(data: Path) -> bool:
+    """Whether `datasets` saved it."""
+    return (data / "dataset_info.json").exists()
 
 
 def keep_long(tracks: list[Track], clip_seconds: float) -> tuple[list[Track], list[Skipped]]:
@@ -88,7 +93,7 @@ def split_tracks(tracks: list[Track], eval_share: float) -> tuple[list[Track], l
     Album folder and file name decide, so that a collection that moves elsewhere is split alike. With `eval_share` above 0 and at
     least two files, at least one is for evaluation.
     """
-    names = {track.name: hashlib.sha256("/".join(Path(track.name).parts[-2:]).encode()).digest() for track in tracks}
+    names = {track.name: hashlib.sha256(os.fsencode("/".join(Path(track.name).parts[-2:]))).digest() for track in tracks}
     threshold = eval_share * 2**64
     chosen = {name for name, digest in names.items() if int.from_bytes(digest[:8], "big") < threshold}
     if eval_share > 0 and len(names) > 1:
@@ -133,6 +138,16 @@ def manifest_entries(manifest: Path) -> Iterator[tuple[int, dict]]:
             raise ValueError(
                 f'line {number} of {manifest} is no JSON object with a "path": {line[:80]!r} ({type(error).__name__}).'
             ) from error
+
+
+def _place(entry: dict, where: str) -> dict:
+    """What an entry says of where its music is, without what is null. Raises ValueError for times that are no seconds."""
+    fields = {name: entry[name] for name in TRACK_FIELDS if entry.get(name) is not None}
+    for name, value in fields.items():
+        is_time = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        if name != "path" and not is_time:
+            raise ValueError(f'{where}: "{name}" must be a number of seconds, 0 or more, got {value!r}.')
+    return fields
 
 
 def _probe_all(entries: Iterable[dict]) -> tuple[list[Track], list[Skipped]]:

@@ -1,5 +1,7 @@
 """`muq-hf data check`: hours, rates, silence, duplicates, broken files, and a manifest of the rest."""
 
+import json
+import os
 import shutil
 
 import numpy as np
@@ -55,3 +57,72 @@ def test_cut_off_file_is_found(tmp_path):
     with open(path, "r+b") as file:
         file.truncate(50_000)
     assert [item.reason for item in check_data(tmp_path)[1]] == ["unreadable"]
+
+
+def checked_manifest(lines, tmp_path):
+    """→ what `muq-hf data check` makes of the lines of a manifest, and its exit code."""
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code = main(["data", "check", str(tmp_path / "in.jsonl"), "--manifest", str(tmp_path / "out.jsonl")])
+    return [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()], code
+
+
+def test_a_track_of_several_captions_stays_with_all_of_them(tmp_path):
+    write_music(tmp_path, 2, 2.0)
+    lines = [
+        {"path": "song0.wav", "text": "a slow song"},
+        {"path": "song0.wav", "text": "a song", "tags": ["slow"]},
+        {"path": "song1.wav", "text": "another", "start": 0.5, "end": 1.5},
+    ]
+    kept, code = checked_manifest(lines, tmp_path)
+    times = {"duration", "start", "end"}
+    said = [
+        {name: value for name, value in line.items() if name not in times} | {"path": os.path.basename(line["path"])}
+        for line in kept
+    ]
+    assert code == 0 and said == [{name: value for name, value in line.items() if name not in times} for line in lines]
+    assert (kept[2]["start"], kept[2]["end"]) == (0.5, 1.5)
+
+
+def test_a_duration_that_is_not_there_is_reported_and_not_written(tmp_path, capsys):
+    write_music(tmp_path, 1, 2.0)
+    (line,), _ = checked_manifest([{"path": "song0.wav", "duration": 100.0}], tmp_path)
+    assert line["duration"] == 2.0 and "2.0 s of music, not 100.0 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fields", [{"start": -1.0}, {"start": float("nan")}, {"duration": "1.0"}, {"end": True}])
+def test_times_that_are_no_seconds_are_refused_by_line(fields, tmp_path, capsys):
+    write_music(tmp_path, 1, 2.0)
+    (tmp_path / "in.jsonl").write_text(json.dumps({"path": "song0.wav", **fields}) + "\n")
+    assert main(["data", "check", str(tmp_path / "in.jsonl")]) == 2
+    assert "line 1 of" in capsys.readouterr().err
+
+
+def test_null_is_no_time(tmp_path):
+    write_music(tmp_path, 1, 2.0)
+    (line,), code = checked_manifest([{"path": "song0.wav", "start": None, "end": None, "duration": None}], tmp_path)
+    assert code == 0 and line["duration"] == 2.0
+
+
+def test_a_file_name_that_is_no_text_is_kept(tmp_path):
+    music = write_music(tmp_path / "music", 1, 2.0)
+    name = os.fsdecode(b"caf\xe9.wav")
+    os.rename(music / "song0.wav", music / name)
+    assert main(["data", "check", str(music), "--manifest", str(tmp_path / "out.jsonl")]) == 0
+    (track,), _ = find_tracks(tmp_path / "out.jsonl")
+    assert os.path.basename(track.path) == name
+
+
+def test_a_manifest_that_cannot_be_written_is_refused_before_anything_is_decoded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("muq_hf.training.data_check.check_data", lambda *arguments: pytest.fail("decoded"))
+    music = write_music(tmp_path / "music", 1, 2.0)
+    assert main(["data", "check", str(music), "--manifest", str(tmp_path / "nowhere" / "out.jsonl")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    (music / "dataset_info.json").write_text("{}")
+    assert main(["data", "check", str(music), "--manifest", str(tmp_path / "out.jsonl")]) == 2
+    assert "saved dataset" in capsys.readouterr().err
+
+
+def test_a_list_in_another_encoding_is_refused_by_name(tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_bytes('{"path": "café.wav"}\n'.encode("latin-1"))
+    assert main(["data", "check", str(tmp_path / "in.jsonl")]) == 2
+    assert "in.jsonl is no text in UTF-8" in capsys.readouterr().err
