@@ -19,6 +19,8 @@ def main() -> None:
 
     table = pq.read_table(arguments.table)
     names = [Path(path).stem for path in table["path"].to_pylist()]
+    if len(names) < 2:
+        parser.error(f"{arguments.table} holds {len(names)} clip: a nearest one takes two.")
     cosines = similarities(np.stack(table["embedding"].to_numpy()))
     if arguments.picture:
         draw(names, cosines, arguments.picture)

@@ -270,9 +270,9 @@ class MuQConfig(SpectrogramConfig):
             mask_prob=mask_prob,
         )
         _require_quantizer(quantizer_type, num_codebooks, valid=("residual", "random_projection", "none"))
-        mask_samples = mask_seconds * self.sampling_rate
+        mask_frames = mask_seconds * self.frame_rate
         _require(
-            mask_samples > 0 and math.isclose(mask_samples % self.samples_per_frame, 0, abs_tol=1e-6),
+            round(mask_frames) >= 1 and math.isclose(mask_frames, round(mask_frames), abs_tol=1e-6),
             f"`mask_seconds` must be a positive multiple of {self.samples_per_frame / self.sampling_rate} s (one frame), "
             f"got {mask_seconds}.",
         )

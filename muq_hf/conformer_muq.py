@@ -185,7 +185,7 @@ class ConformerEncoder(nn.Module):
         num_layers = len(self.layers)
         last_layer = num_layers if last_layer is None else last_layer
         dtype = self.layer_norm.weight.dtype
-        widen = emulates(dtype) and is_plain_cpu_inference(self, states)  # layer by layer, to hold one wide layer at a time
+        widen = is_plain_cpu_inference(self, states) and emulates(dtype)  # layer by layer, to hold one wide layer at a time
         states = states.float() if widen else states
         attention_mask = self._attention_mask(states, lengths, output_attentions)
         head_dim = self.config.hidden_size // self.config.num_attention_heads
@@ -196,7 +196,8 @@ class ConformerEncoder(nn.Module):
         for index, layer in enumerate(self.layers[:last_layer], start=1):
             layer = in_float32(layer) if widen else layer
             states, weights = layer(states, attention_mask, lengths, rotary, output_attentions)
-            attentions.append(weights)
+            if output_attentions:
+                attentions.append(weights)
             if index == num_layers:
                 states = (in_float32(self.layer_norm) if widen else self.layer_norm)(states)
             if index in wanted_states:

@@ -11,6 +11,7 @@ OGG_END_OF_STREAM = 4  # header flag
 MP3_HEAD = 4_096  # bytes; holds the first frame with its Xing header
 MP3_STRETCH = 16  # the largest over the smallest usual MP3 bit rate (320 and 32 kbit/s), rounded up
 ID3V1_BYTES = 128
+WHOLE_SIZE_SLACK = 64  # bytes; by headers that some programs count once too often in the size of an RF64 or W64 file
 RIFF_SIZE_UNKNOWN = 0x7FFF_F000  # bytes; programs that write to a pipe declare at least this
 
 
@@ -61,11 +62,13 @@ def is_mp3_without_length(file: BinaryIO) -> bool:
 
 
 def missing_bytes(log: str) -> int:
-    """Bytes of samples that a WAV or AIFF header declares and the file lacks, from libsndfile's log of opening it."""
-    found = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if found is None or int(found[1]) >= RIFF_SIZE_UNKNOWN:
+    """Bytes that a WAV, RF64, W64, AIFF or AU header declares and the file lacks, from libsndfile's log of opening it."""
+    found = re.search(r"^\s*(data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    if found is None or int(found[2]) >= RIFF_SIZE_UNKNOWN:
         return 0
-    return max(0, int(found[1]) - int(found[2]))
+    missing = int(found[2]) - int(found[3])
+    slack = WHOLE_SIZE_SLACK if found[1].lower().startswith("riff") else 0
+    return missing if missing > slack else 0
 
 
 class StretchedFile(io.RawIOBase):

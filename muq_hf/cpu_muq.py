@@ -8,6 +8,7 @@ from torch import nn
 from .inputs_muq import is_traced
 
 
+SUPPORT_CHECKS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
@@ -48,17 +49,22 @@ def has_fast_convolution() -> bool:
 
 
 def emulates(dtype: torch.dtype) -> bool:
-    """Whether this CPU has no instructions for a half precision: computing in it is then many times slower than in float32."""
-    if dtype == torch.bfloat16:
-        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if dtype == torch.float16:
-        return not torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    return False
+    """Whether this CPU has no instructions for a half precision: computing in it is then many times slower than in float32.
+
+    PyTorch built without oneDNN (for Macs) does not tell; it is then taken for one that has none.
+    """
+    if dtype not in SUPPORT_CHECKS:
+        return False
+    is_supported = getattr(torch.ops.mkldnn, SUPPORT_CHECKS[dtype], None)
+    return is_supported is None or not is_supported()
 
 
 def in_float32(module: nn.Module) -> nn.Module:
-    """A copy of `module` whose floating-point tensors are float32; those that are already are shared."""
-    tensors = {id(tensor): tensor.detach().float() if tensor.is_floating_point() else tensor for tensor in module.buffers()}
+    """A copy of `module` whose floating-point tensors are float32; those that are already are shared, and so are hooks."""
+    copies = {id(tensor): tensor.detach().float() if tensor.is_floating_point() else tensor for tensor in module.buffers()}
     for parameter in module.parameters():
-        tensors[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=False)
-    return copy.deepcopy(module, tensors)
+        copies[id(parameter)] = nn.Parameter(parameter.detach().float(), requires_grad=False)
+    for part in module.modules():
+        shared = [getattr(part, hooks) for hooks in HOOKS] + [getattr(part, "_gradient_checkpointing_func", None)]
+        copies |= {id(item): item for item in shared}
+    return copy.deepcopy(module, copies)

@@ -40,6 +40,7 @@ AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES
 MIN_SAMPLING_RATE = 1_000  # Hz; outside these two a header is broken
 MAX_SAMPLING_RATE = 768_000  # Hz
 MAX_AMPLITUDE = 100.0  # × full scale; beyond it floats are unscaled integers
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of FLAC that was written to a pipe
 RESAMPLER_MARGIN = 0.1  # seconds on each side of an excerpt, more than soxr's filter reaches
 
 
@@ -68,6 +69,8 @@ class SoundFileReader:
         is_estimate = self.format != "MP3" and self._file.subtype.startswith("MPEG")  # MP3 in a WAV file
         self.num_frames = self._file.frames if has_length and not is_estimate else None
         self._seek_limit = (self.num_frames or 0) if seek_limit is None else seek_limit
+        if self._file.frames == UNKNOWN_FRAMES:
+            raise self._unreadable("its header does not say how long it is; encode it again, for instance with ffmpeg")
         missing = missing_bytes(self._file.extra_info)
         if missing:
             raise self._unreadable(f"it is cut off, {missing} bytes of samples are missing")

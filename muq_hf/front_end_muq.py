@@ -127,7 +127,7 @@ class ConvFrontEnd(nn.Module):
 
     def forward(self, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """mel: [B, M, T]; lengths: [B] mel frames, or None → [B, T', D]."""
-        if is_plain_cpu_inference(self, mel) and all(block.can_fold() for block in self.blocks):
+        if is_plain_cpu_inference(self, mel) and self._may_be_taken_apart():
             if emulates(mel.dtype):
                 return in_float32(self)(mel.float(), lengths)
             if not self._is_small(mel):
@@ -137,6 +137,11 @@ class ConvFrontEnd(nn.Module):
             lengths = halve(lengths)
             x = block(x, lengths)
         return self.projection(x.permute(0, 3, 1, 2).flatten(2))  # channel-major, then mel band
+
+    def _may_be_taken_apart(self) -> bool:
+        """Whether nobody waits for a call of a block, or for the one call of the projection."""
+        are_untouched = are_plain(ConvBlock, *self.blocks) and are_plain(type(self.projection), self.projection)
+        return are_untouched and all(block.can_fold() for block in self.blocks)
 
     def _is_small(self, mel: torch.Tensor) -> bool:
         """Whether few channels and short music make the whole batch at once the quicker way."""

@@ -16,7 +16,7 @@ def valid_lengths(
 ):
     """Check a batch and return each item's number of samples [B], or None where nothing is padded.
 
-    Raises ValueError for a batch that is not [B, S], for a mask of another shape or not padded on the right alone, and for
+    Raises ValueError for a batch that is not [B, S] or empty, for a mask of another shape or not padded on the right alone, and for
     items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
     """
     if input_values.ndim != 2:
@@ -26,6 +26,8 @@ def valid_lengths(
         )
     if not input_values.is_floating_point():
         raise ValueError(f"`input_values` must be floating point, got {input_values.dtype}; use MuQFeatureExtractor.")
+    if input_values.shape[0] == 0:
+        raise ValueError("`input_values` is an empty batch: give it at least one waveform.")
     if input_values.shape[1] < min_samples:
         raise ValueError(f"`input_values` has {input_values.shape[1]} samples; at least {min_samples} are needed.")
     if attention_mask is None:

@@ -32,8 +32,9 @@ class LoadingMixin:
     ):
         """As in transformers; besides, the id or folder of a published MuQ is converted in memory.
 
-        Raises ValueError for a model of another type, and for a checkpoint that lacks tensors of the encoder, has them in other
-        shapes, or has some that nobody knows; OSError for a file that is no complete safetensors file. Both name file and tensor.
+        Raises ValueError for a model of another type, and for a checkpoint that lacks tensors of the encoder or has tensors in
+        other shapes, of the published format also for tensors that nobody knows; OSError for a file that is no complete
+        safetensors file. Both name file and tensor.
         """
         source, where = pretrained_model_name_or_path, pretrained_model_name_or_path
         if source is not None and kwargs.get("state_dict") is None:
@@ -54,14 +55,19 @@ class LoadingMixin:
             )
         except SafetensorError as error:
             raise OSError(f"a weights file of {where} is damaged or incomplete ({error}); copy or download it again.") from None
+        model._freeze_fixed_parts()
         model.name_or_path = model.config._name_or_path = "" if where is None else str(pretrained_model_name_or_path)
         if info["mismatched_keys"] and not ignore_mismatched_sizes:
             key, found, needed = sorted(info["mismatched_keys"])[0]
-            raise ValueError(f"{where}: tensor {key!r} has shape {tuple(found)}, the model needs {tuple(needed)}.")
+            cure = "" if cls._must_be_loaded(key) else " To start this part anew, pass `ignore_mismatched_sizes=True`."
+            raise ValueError(f"{where}: tensor {key!r} has shape {tuple(found)}, the model needs {tuple(needed)}.{cure}")
         missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
         if missing:
             raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
         return (model, info) if output_loading_info else model
+
+    def _freeze_fixed_parts(self) -> None:
+        """No gradients for what never learns: loading gives them to every parameter."""
 
     @classmethod
     def _is_published(cls, config: dict) -> bool:

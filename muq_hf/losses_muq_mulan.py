@@ -49,7 +49,8 @@ def contrastive_loss(
     if N < 2 or text_embeds.shape != audio_embeds.shape:
         shapes = f"{tuple(audio_embeds.shape)} and {tuple(text_embeds.shape)}"
         raise ValueError(f"a contrastive loss takes at least two pairs of vectors of one size, got {shapes}.")
-    similarity = logit_scale.float().exp() * audio_embeds.float() @ text_embeds.float().T  # [N, N]
+    with torch.autocast(audio_embeds.device.type, enabled=False):  # which takes even float32 for a product in half precision
+        similarity = logit_scale.float().exp() * audio_embeds.float() @ text_embeds.float().T  # [N, N]
     is_pair = torch.eye(N, dtype=torch.bool, device=similarity.device)
     is_left_out = is_pair.clone() if kind == "decoupled" else torch.zeros_like(is_pair)
     for ids in (audio_ids, text_ids):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_muq import MelRVQConfig, MuQConfig
@@ -21,8 +21,10 @@ from .loading_muq import LoadingMixin
 from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
 from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames, unfold_frames
 from .spectrogram_muq import LogMelSpectrogram
-from .windowing_muq import FRONT_END_STRIDE
+from .windowing_muq import FRONT_END_STRIDE, num_frames
 
+
+logger = logging.get_logger(__name__)
 
 @dataclass
 class MuQModelOutput(ModelOutput):
@@ -129,6 +131,10 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
         elif hasattr(module, "layer_weights"):
             init.constant_(module.layer_weights, 1.0 / module.layer_weights.numel())
 
+    def _get_feat_extract_output_lengths(self, input_lengths):
+        """Encoder frames that so many samples give (an int or a tensor of them)."""
+        return num_frames(input_lengths, self.config.samples_per_frame)
+
     def _set_gradient_checkpointing(self, *args, **kwargs):
         super()._set_gradient_checkpointing(*args, **kwargs)
         contexts = partial(_recompute_contexts, self)
@@ -136,6 +142,8 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
             function = getattr(module, "_gradient_checkpointing_func", None)
             if isinstance(function, partial) and function.keywords.get("use_reentrant") is False:
                 module._gradient_checkpointing_func = partial(function, context_fn=contexts)
+            elif function is not None:
+                logger.warning_once("With `use_reentrant=True` batch norms count every batch twice: better leave it out.")
 
 
 def _recompute_contexts(model: nn.Module):
@@ -153,10 +161,6 @@ class MuQModel(MuQPreTrainedModel):
         self.front_end = ConvFrontEnd(config)
         self.encoder = ConformerEncoder(config)
         self.post_init()
-
-    def _get_feat_extract_output_lengths(self, input_lengths):
-        """Frames that so many samples give (an int or a tensor of them)."""
-        return self.front_end.num_frames(self.spectrogram.num_frames(input_lengths))
 
     @can_return_tuple
     def forward(
@@ -223,9 +227,12 @@ class MuQForPreTraining(MuQPreTrainedModel):
         self.muq = MuQModel(config)
         self.head = nn.Linear(config.hidden_size, config.num_codebooks * config.codebook_size)
         self.quantizer = build_quantizer(config, config.token_input_size)
+        self._freeze_fixed_parts()
+        self.post_init()
+
+    def _freeze_fixed_parts(self) -> None:
         if self.quantizer is not None:
             self.quantizer.requires_grad_(False)
-        self.post_init()
 
     @torch.no_grad()
     def tokenize(self, input_values: torch.Tensor) -> torch.Tensor:
@@ -254,8 +261,9 @@ class MuQForPreTraining(MuQPreTrainedModel):
 
         block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
         torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` gives the
-        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False, and where
-        nothing is masked, which has no loss (a given mask is not checked while the model is traced or compiled).
+        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False, for tokens
+        and masks that do not cover the clips, and where nothing is masked, which has no loss (a given mask is not checked for
+        that while the model is traced or compiled).
         """
         config = self.config
         valid_lengths(input_values, None, config.min_samples)
@@ -277,6 +285,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             block_mask = draw_block_mask(S, B, block_samples, config.mask_prob, generator)
         if mask_noise is None:
             mask_noise = draw_noise(S, B, config.mask_noise_std, generator)
+        self._require_whole_clips(input_values, target_tokens, block_mask, block_samples)
         block_mask, mask_noise = block_mask.to(input_values.device), mask_noise.to(input_values.device)
 
         masked = apply_block_mask(input_values, block_mask, mask_noise, block_samples)
@@ -302,6 +311,16 @@ class MuQForPreTraining(MuQPreTrainedModel):
             token_mask=token_mask,
             hidden_states=only(outputs.hidden_states, wanted),
         )
+
+    def _require_whole_clips(self, input_values, target_tokens, block_mask, block_samples) -> None:
+        B, S = input_values.shape
+        tokens, frames = S // self.config.samples_per_frame, self._get_feat_extract_output_lengths(S)
+        if target_tokens.ndim != 3 or len(target_tokens) != B or not tokens <= target_tokens.shape[1] <= frames:
+            needed = f"[{B}, {tokens}, {self.config.num_codebooks}]"
+            raise ValueError(f"`target_tokens` must cover the clips, {needed}; got shape {tuple(target_tokens.shape)}.")
+        if block_mask.shape != (B, S // block_samples):
+            needed = f"[{B}, {S // block_samples}]"
+            raise ValueError(f"`block_mask` must cover the clips, {needed}; got shape {tuple(block_mask.shape)}.")
 
     def _logits(self, states):
         """[…, D] → […, K, V]."""

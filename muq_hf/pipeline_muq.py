@@ -1,8 +1,10 @@
 """`pipeline("feature-extraction")` for music: files, URLs, bytes, arrays → the model's frames, or one vector per item."""
 
+import http.client
 import io
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ BLOCK_LENGTH = 5.0  # seconds of a file that are decoded at a time
 DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer
 MAX_ARRAY_CHANNELS = 2  # an array of more rows than this is more likely a batch
 NOT_FOUND = (404, 410)  # HTTP status
+URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # that stay as they are; spaces and letters with accents are quoted
 JOINS = ("cut", "fade")
 
 
@@ -133,7 +136,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         is_last, place = model_inputs.pop("is_last"), model_inputs.pop("place")
         wanted = False if layers is None else sorted(set(layers if isinstance(layers, list) else [layers]))
         encoder = getattr(self.model, self.model.base_model_prefix, self.model)  # of a classifier; else the model itself
-        outputs = encoder(**model_inputs, output_hidden_states=wanted)
+        outputs = encoder(**model_inputs, output_hidden_states=wanted, return_dict=True)
         if layers is None:
             states = [outputs.last_hidden_state]
         else:
@@ -260,14 +263,14 @@ def _checked_rate(sampling_rate) -> int:
 
 def _download(url: str) -> io.BytesIO:
     """The file at an address, named by it. Raises AudioError."""
-    request = urllib.request.Request(url, headers={"User-Agent": "muq_hf"})  # some servers refuse Python's own
+    request = urllib.request.Request(urllib.parse.quote(url, safe=URL_CHARACTERS), headers={"User-Agent": "muq_hf"})  # some servers refuse Python's own
     try:
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
             file = io.BytesIO(response.read())
     except urllib.error.HTTPError as error:
         reason = "missing" if error.code in NOT_FOUND else "unreadable"
         raise AudioError(reason, f"Cannot download {url}: {error}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise AudioError("unreadable", f"Cannot download {url}: {error}.") from error
     file.name = url
     return file

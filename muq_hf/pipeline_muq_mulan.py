@@ -64,7 +64,8 @@ class MuQMuLanFeatureExtractionPipeline(MuQFeatureExtractionPipeline):
     def _forward(self, model_inputs):
         is_last = model_inputs.pop("is_last")
         is_text = "input_ids" in model_inputs
-        output = (self.model.get_text_features if is_text else self.model.get_audio_features)(**model_inputs)
+        features = self.model.get_text_features if is_text else self.model.get_audio_features
+        output = features(**model_inputs, return_dict=True)
         return {"is_last": is_last, "vector": output.pooler_output}
 
     def postprocess(self, model_outputs, return_tensors=False):

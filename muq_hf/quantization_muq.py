@@ -111,7 +111,19 @@ class VectorQuantizer(nn.Module):
         self.unused_steps[stale] = 0
 
 
-class ResidualVectorQuantizer(nn.Module):
+class Float32Module(nn.Module):
+    """Follows the model to another device, but never to a coarser dtype, on which its tokens would depend."""
+
+    def _apply(self, fn, recurse=True):
+        def moved(tensor):
+            result = fn(tensor)
+            is_coarser = result.is_floating_point() and torch.finfo(result.dtype).bits < 32
+            return tensor.to(result.device) if is_coarser else result
+
+        return super()._apply(moved, recurse)
+
+
+class ResidualVectorQuantizer(Float32Module):
     """K steps, each quantizing what the steps before left over (arXiv 2107.03312)."""
 
     def __init__(self, input_size, num_codebooks, codebook_size, codebook_dim, projection_depth=1, stale_steps=100):
@@ -123,7 +135,7 @@ class ResidualVectorQuantizer(nn.Module):
     @torch.no_grad()
     def encode(self, vectors: torch.Tensor) -> torch.Tensor:
         """[B, N, D] → codes [B, N, K] int64."""
-        residual, codes = vectors, []
+        residual, codes = vectors.to(self.steps[0].codebook.weight.dtype), []
         for step in self.steps:
             _, chosen = step.encode(residual)
             residual = residual - step.decode(chosen)
@@ -157,7 +169,7 @@ class ResidualVectorQuantizer(nn.Module):
         )
 
 
-class RandomProjectionQuantizer(nn.Module):
+class RandomProjectionQuantizer(Float32Module):
     """A fixed random projection and codebook (BEST-RQ, arXiv 2202.01855; the targets of MusicFM). One codebook, no training."""
 
     def __init__(self, input_size: int, codebook_size: int, codebook_dim: int):
@@ -173,7 +185,7 @@ class RandomProjectionQuantizer(nn.Module):
     @torch.no_grad()
     def encode(self, vectors: torch.Tensor) -> torch.Tensor:
         """[B, N, D] → codes [B, N, 1] int64."""
-        return nearest_code(torch.matmul(vectors, self.projection), self.codebook).unsqueeze(-1)
+        return nearest_code(torch.matmul(vectors.to(self.projection.dtype), self.projection), self.codebook).unsqueeze(-1)
 
     def forward(self, vectors: torch.Tensor):
         raise ValueError(

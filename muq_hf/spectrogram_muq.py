@@ -66,11 +66,14 @@ class LogMelSpectrogram(nn.Module):
         init.copy_(self.filter_bank, mel_filter_bank(config.sampling_rate, config.n_fft, config.num_mel_bins))
 
     def _apply(self, fn, recurse=True):
-        """Follow the module to another device, but never to a coarser dtype."""
+        """Follow the module to another device, but never to a coarser dtype; off the "meta" device with values."""
+        had_values = not self.window.is_meta
         super()._apply(fn, recurse)
         if self.window.dtype != torch.float32:
             self.window = torch.empty_like(self.window, dtype=torch.float32)
             self.filter_bank = torch.empty_like(self.filter_bank, dtype=torch.float32)
+            had_values = False
+        if not had_values:
             self.reset_buffers()
         return self
 

@@ -14,7 +14,7 @@ TRAINING_RECORD = "training_files.jsonl"
 def read_record(model: str | os.PathLike) -> list[dict]:
     """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder or Hub id.
 
-    None if it says nothing or is not there any more: a training that ends is not lost for that.
+    None at all, [], if it says nothing or is not there any more: a training that ends is not lost for that.
     """
     try:
         file = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)

@@ -202,6 +202,28 @@ def test_files_that_are_cut_off_are_unreadable(encoded, tmp_path, share):
     assert reason == "unreadable" and str(path) in message
 
 
+@pytest.mark.parametrize(("container", "coding"), [("RF64", "PCM_16"), ("W64", "FLOAT"), ("AU", "PCM_16"), ("CAF", "PCM_24")])
+def test_rarer_formats_that_are_cut_off_are_unreadable(tmp_path, container, coding):
+    path = tmp_path / f"song.{container.lower()}"
+    soundfile.write(path, music(), 44_100, format=container, subtype=coding)
+    assert len(load_audio(path)) == 3 * 24_000
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reason, message = reason_of(load_audio, path)
+    assert reason == "unreadable" and str(path) in message
+
+
+def test_flac_from_a_pipe_that_declares_no_length_is_explained(tmp_path):
+    path = tmp_path / "song.flac"
+    soundfile.write(path, music(), 44_100)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the 36 bits of STREAMINFO that hold the number of samples; 0: unknown (RFC 9639, section 8.2)
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    for read in (load_audio, audio_info):
+        reason, message = reason_of(read, path)
+        assert reason == "unreadable" and "does not say how long it is" in message
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff"])
 def test_garbage_is_unreadable(tmp_path, suffix):
     path = tmp_path / f"noise{suffix}"

@@ -121,3 +121,17 @@ def test_a_configuration_can_ask_for_tuples(batch, model_class, use_weighted_lay
     model = build(model_class, num_labels=2, use_weighted_layer_sum=use_weighted_layer_sum, return_dict=False)
     (logits,) = model(**batch[1])
     assert torch.equal(logits, model(**batch[1], return_dict=True).logits)
+
+
+@pytest.mark.parametrize("model_class", [MuQForSequenceClassification, MuQForAudioFrameClassification])
+def test_the_number_of_frames_is_announced(batch, model_class):
+    waves, padded = batch
+    model = build(model_class)
+    lengths = model._get_feat_extract_output_lengths(padded["attention_mask"].sum(dim=1))
+    assert torch.equal(lengths, model.muq(**padded).attention_mask.sum(dim=1))
+
+
+def test_another_number_of_labels_names_the_cure(tmp_path):
+    build(MuQForSequenceClassification, num_labels=3).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="ignore_mismatched_sizes=True"):
+        MuQForSequenceClassification.from_pretrained(tmp_path, num_labels=5)

@@ -45,6 +45,12 @@ def test_impossible_values_are_refused(wrong, message):
         MuQConfig(**wrong)
 
 
+def test_every_multiple_of_a_frame_can_be_masked():
+    for frames in range(1, 251):
+        MuQConfig(mask_seconds=frames * 0.04)
+        MuQConfig(mask_seconds=float(f"{frames * 0.04:.2f}"))
+
+
 def test_unknown_preset_names_the_valid_ones():
     with pytest.raises(ValueError, match="tiny, base, large"):
         MuQConfig.from_preset("huge")

@@ -1,6 +1,7 @@
 """The encoder's ways of computing one thing: plain modules, and what inference on a CPU does in their place."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from checks import perturb_statistics, relative_error
 
 from muq_hf import MuQConfig, conformer_muq
 from muq_hf.conformer_muq import ConformerEncoder, ConvolutionModule, rotary_table, rotate
+from muq_hf.cpu_muq import emulates
 
 
 CONFIG = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -102,6 +104,34 @@ def test_half_precision_that_the_cpu_lacks_is_computed_wide(encoder, monkeypatch
     assert torch.equal(last, expected.bfloat16())
     assert {state.dtype for state in (last, *hidden_states) if state is not None} == {torch.bfloat16}
     assert {parameter.dtype for parameter in halved.parameters()} == {torch.bfloat16}
+
+
+def test_hooks_hear_layers_that_are_computed_wide(encoder, monkeypatch):
+    class Listener:
+        def __init__(self):
+            self.heard = []
+
+        def hook(self, module, arguments, output):
+            self.heard.append(output[0].dtype)
+
+    monkeypatch.setattr(conformer_muq, "emulates", lambda dtype: dtype == torch.bfloat16)
+    listener, halved = Listener(), encoder.bfloat16()
+    for layer in halved.layers:
+        layer.register_forward_hook(listener.hook)
+    with torch.no_grad():
+        halved(torch.randn(1, 30, 32))
+    assert listener.heard == [torch.float32] * len(halved.layers)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_build_that_cannot_tell_is_taken_for_one_without_half_precision(dtype, monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    assert emulates(dtype) and not emulates(torch.float32)
+
+
+def test_attentions_that_nobody_asked_for_are_not_kept(encoder):
+    with torch.no_grad():
+        assert encoder(torch.randn(1, 30, 32))[2] == ()
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_alone():

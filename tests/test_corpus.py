@@ -2,10 +2,11 @@
 
 import io
 import json
+import os
 import sys
 import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from fractions import Fraction
 from pathlib import Path
 
@@ -194,6 +195,35 @@ def test_second_run_changes_nothing(build, capsys):
     build()
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_an_interrupted_download_keeps_the_packages_that_are_done(build, tmp_path, monkeypatch):
+    class AtOnce(ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            future = super().submit(function, *arguments)
+            wait([future])
+            return future
+
+    fetch = build_corpus.fetch
+
+    def interrupted(package, downloads):
+        if package.id == "other-music":
+            raise KeyboardInterrupt
+        return fetch(package, downloads)
+
+    monkeypatch.setattr(build_corpus, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(build_corpus, "fetch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build()
+    assert (tmp_path / "out" / "state" / "game-music.json").exists()
+
+
+def test_manifests_older_than_a_package_are_written_again(build):
+    output = build()
+    whole = manifest(output)
+    (output / "manifest.jsonl").write_text("")
+    os.utime(output / "manifest.jsonl", (0, 0))
+    assert manifest(build()) == whole
 
 
 def test_missing_package_is_reported_and_the_rest_is_built(build, tmp_path, capsys):

@@ -145,6 +145,15 @@ def test_hooks_on_every_part_are_called(front_end, name):
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize(("name", "shape"), [("blocks.0", (2, 16, 64, 75)), ("projection", (2, 38, 24))])
+def test_hooks_get_whole_batches(front_end, name, shape):
+    shapes = []
+    front_end.get_submodule(name).register_forward_hook(lambda module, arguments, output: shapes.append(tuple(output.shape)))
+    with torch.no_grad():
+        front_end(torch.randn(2, 128, 150))
+    assert shapes == [shape]
+
+
 @pytest.mark.parametrize("offload_buffers", [False, True])
 def test_weights_that_are_fetched_when_a_part_is_called_are_waited_for(front_end, offload_buffers):
     mel = torch.randn(1, 128, 150)

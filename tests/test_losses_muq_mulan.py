@@ -85,6 +85,14 @@ def test_pairs_without_negatives_give_no_loss_and_no_gradient():
     assert loss.item() == 0 and torch.equal(audio.grad, torch.zeros_like(audio))
 
 
+def test_loss_is_float32_under_autocast():
+    audio, text = (unit_rows(8, seed).float() for seed in (0, 1))
+    scale = torch.tensor(2.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = contrastive_loss(audio, text, scale)
+    assert torch.equal(loss, contrastive_loss(audio, text, scale))
+
+
 def test_a_single_pair_is_refused():
     with pytest.raises(ValueError, match="at least two pairs"):
         contrastive_loss(unit_rows(1, 0), unit_rows(1, 1), torch.tensor(1.0))

@@ -1,6 +1,7 @@
 """The encoder against the published package, and the promises of its interface."""
 
 import copy
+import logging
 import pickle
 import warnings
 from functools import partial
@@ -99,6 +100,21 @@ def test_half_precision_is_finite_and_close(published_folder, goldens, dtype):
 def test_tokens_do_not_depend_on_the_dtype(published_folder, goldens):
     model = MuQForPreTraining.from_pretrained(published_folder, dtype=torch.bfloat16)
     assert torch.equal(model.tokenize(wave_of(goldens, 24_000))[0], goldens["24000.tokens"])
+
+
+@pytest.mark.parametrize("quantizer", [{}, {"quantizer_type": "random_projection", "num_codebooks": 1}])
+@torch.no_grad()
+def test_tokens_stay_the_same_when_the_whole_model_is_halved(quantizer):
+    model = MuQForPreTraining(MuQConfig(**MICRO | quantizer)).eval()
+    wave = torch.randn(1, 24_000)
+    tokens = model.tokenize(wave)
+    assert torch.equal(model.bfloat16().tokenize(wave), tokens)
+
+
+@torch.no_grad()
+def test_latents_of_half_precision_have_tokens(rvq_model):
+    latents = rvq_model.features(0.1 * torch.randn(1, 24_000)).bfloat16()
+    assert torch.equal(rvq_model.quantizer.encode(latents), rvq_model(features=latents).codes)
 
 
 @pytest.fixture
@@ -240,6 +256,7 @@ def test_rotation_precedes_the_query_projection(micro_model):
         (torch.zeros(4800), None, r"must be \[batch, samples\]"),
         (torch.zeros(1, 2, 4800), None, "downmix"),
         (torch.zeros(1, 1024), None, "at least 1025"),
+        (torch.zeros(0, 4800), None, "empty batch"),
         (torch.zeros(1, 4800, dtype=torch.int16), None, "floating point"),
         (torch.zeros(1, 4800), torch.ones(1, 20), "shape of `input_values`"),
         (torch.zeros(2, 4800), torch.ones(2, 4800).tril(100), "at least 1025"),
@@ -282,6 +299,36 @@ def test_an_empty_mask_is_refused(micro_config, return_logits):
     model = MuQForPreTraining(micro_config)
     with pytest.raises(ValueError, match="masks no token.*at least one of the 2 blocks"):
         model(torch.randn(1, 19_200), block_mask=torch.zeros(1, 2, dtype=torch.bool), return_logits=return_logits)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"target_tokens": torch.zeros(2, 5, 4, dtype=torch.long)}, r"`target_tokens` must cover the clips, \[2, 20, 4\]"),
+        ({"target_tokens": torch.zeros(1, 20, 4, dtype=torch.long)}, r"got shape \(1, 20, 4\)"),
+        ({"target_tokens": torch.zeros(2, 40, 4, dtype=torch.long)}, r"got shape \(2, 40, 4\)"),
+        ({"block_mask": torch.ones(2, 1, dtype=torch.bool)}, r"`block_mask` must cover the clips, \[2, 2\]"),
+    ],
+)
+def test_tokens_and_masks_of_another_length_are_refused(micro_config, given, message):
+    with pytest.raises(ValueError, match=message):
+        MuQForPreTraining(micro_config)(torch.randn(2, 19_200), **given)
+
+
+def test_the_tokenizer_stays_frozen_when_it_is_loaded(micro_config, tmp_path):
+    MuQForPreTraining(micro_config).save_pretrained(tmp_path)
+    model = MuQForPreTraining.from_pretrained(tmp_path)
+    assert {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad} == {"muq", "head"}
+
+
+def test_checkpointing_that_would_count_batches_twice_warns(micro_config, caplog):
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        MuQModel(micro_config).gradient_checkpointing_enable({"use_reentrant": True})
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "batch norms count every batch twice" in caplog.text
 
 
 def test_deepcopy_and_pickle_compute_the_same(micro_model):
@@ -339,6 +386,15 @@ def test_compiles_without_graph_breaks(shallow_model):
         with torch.no_grad():
             expected = shallow_model(wave).last_hidden_state
             torch.testing.assert_close(compiled(wave).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_compiles_without_graph_breaks(shallow_model):
+    model = shallow_model.bfloat16()
+    compiled, wave = torch.compile(model, fullgraph=True, dynamic=True, backend="eager"), torch.randn(1, 9600)
+    with torch.no_grad():
+        states = [function(wave).last_hidden_state.float() for function in (compiled, model)]
+        cosine = torch.cosine_similarity(*states, dim=-1)
+    assert cosine.min() > 0.999
 
 
 @torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)  # the masked tokens are selected

@@ -122,8 +122,10 @@ def test_timestamps_of_vectors_span_the_audio(pipe):
 
 class Server(BaseHTTPRequestHandler):
     def do_GET(self):
-        found = self.path == "/song.wav"
+        found = self.path in ("/song.wav", "/a%20song%20%C3%A9.wav", "/cut.wav")
         self.send_response(200 if found else 404)
+        if self.path == "/cut.wav":
+            self.send_header("Content-Length", str(len(self.server.content) + 1))
         self.end_headers()
         self.wfile.write(self.server.content if found else b"no such song")
 
@@ -177,6 +179,16 @@ def test_addresses_without_a_file_say_so(pipe, address):
     with pytest.raises(AudioError, match="404") as caught:
         pipe(f"{address}/none.wav")
     assert caught.value.reason == "missing" and f"{address}/none.wav" in str(caught.value)
+
+
+def test_addresses_with_spaces_and_accents(pipe, song_file, address):
+    close(pipe(f"{address}/a song é.wav", return_tensors=True), pipe(song_file, return_tensors=True))
+
+
+def test_downloads_that_are_cut_off_say_so(pipe, address):
+    with pytest.raises(AudioError, match=f"Cannot download {address}/cut.wav") as caught:
+        pipe(f"{address}/cut.wav")
+    assert caught.value.reason == "unreadable"
 
 
 def test_the_rate_of_bare_arrays_can_be_told(pipe, song_file):
@@ -362,6 +374,12 @@ def test_a_classifier_gives_the_states_of_its_encoder(micro_config):
     output = pipeline("feature-extraction", model=classifier, device="cpu")(wave, return_tensors=True)
     with torch.no_grad():
         close(output, classifier.muq(torch.from_numpy(wave)[None]).last_hidden_state)
+
+
+def test_a_model_that_gives_tuples(pipe):
+    expected = pipe(noise(24_000), layers=[0, 1], return_tensors=True)
+    pipe.model.config.return_dict = False
+    assert torch.equal(pipe(noise(24_000), layers=[0, 1], return_tensors=True), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -57,6 +57,14 @@ def test_features_of_text_are_joint_vectors(features, inputs):
     np.testing.assert_allclose(features(inputs), joint_vector(text="calm piano"), atol=1e-5)
 
 
+@pytest.mark.parametrize("inputs", ["calm piano", str(SONG)])
+def test_features_of_a_model_that_gives_tuples(folder, inputs):
+    tuples = pipeline("feature-extraction", model=str(folder))
+    expected = tuples(inputs)
+    tuples.model.config.return_dict = False
+    assert tuples(inputs) == expected
+
+
 def test_features_of_several_inputs_in_a_batch(features):
     waves = [music(1).numpy(), music(12, 1).numpy(), music(3, 2).numpy()]
     for batch_size in (1, 3):

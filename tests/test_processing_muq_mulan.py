@@ -73,6 +73,11 @@ def test_truncation_is_the_default_and_can_be_left_out(processor):
     assert processor(text=long, truncation=False, return_tensors="pt")["input_ids"].shape[1] > MAX_TOKENS
 
 
+def test_padding_to_a_length_needs_no_truncation(processor):
+    batch = processor(text="rock", padding="max_length", max_length=12, truncation=False, return_tensors="pt")
+    assert batch["input_ids"].shape == (1, 12)
+
+
 def test_nothing_at_all_is_refused(processor):
     with pytest.raises(ValueError, match="give `text`, `audio` or both"):
         processor()

@@ -58,6 +58,14 @@ def test_tables_stay_float32_in_other_dtypes(dtype):
     assert torch.equal(spectrogram.to(dtype)(wave), before)
 
 
+def test_tables_are_there_after_the_meta_device():
+    wave = torch.randn(1, 4000)
+    with torch.device("meta"):
+        spectrogram = LogMelSpectrogram(MuQConfig())
+    spectrogram = spectrogram.to_empty(device="cpu")
+    assert torch.equal(spectrogram(wave), LogMelSpectrogram(MuQConfig())(wave))
+
+
 def test_silence_is_finite():
     assert LogMelSpectrogram(MuQConfig())(torch.zeros(1, 2400)).isfinite().all()
 

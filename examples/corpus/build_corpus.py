@@ -15,7 +15,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def main() -> None:
     missing = [package for package in packages if not state_file(args.output, package).exists()]
     started = time.monotonic()
     gone = build(missing, args, options)
-    if len(gone) < len(missing) or not (args.output / "manifest.jsonl").exists():
+    if are_manifests_older(args.output, packages):
         write_manifests(args.output, packages)
     report(args.output, gone, time.monotonic() - started if len(gone) < len(missing) else None)
 
@@ -80,34 +80,46 @@ def build(packages: list[Package], args: argparse.Namespace, options: Options) -
     downloads.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(args.workers) as pool, tqdm(total=len(packages), unit=" packages") as bar:
         running = {}
-        for package in packages:
-            try:
-                deb = fetch(package, downloads)
-                running[pool.submit(build_package, package, deb, args.output, options)] = package, deb
-            except PackageGone as error:
-                gone[package.id] = str(error)
-                bar.update()
-        hours = 0.0
-        for future in as_completed(running):
-            package, deb = running[future]
+
+        def finish(future: Future) -> None:
+            package, deb = running.pop(future)
             try:
                 state = future.result()
             except PackageGone as error:
                 gone[package.id] = str(error)
             else:
                 write_text(state_file(args.output, package), json.dumps(state, ensure_ascii=False, indent=1))
-                hours += sum(track["duration"] for track in state["tracks"]) / 3600
                 if args.downloads is None:
                     deb.unlink()
-            bar.set_postfix_str(f"{hours:.1f} h, {package.id}")
+            bar.set_postfix_str(package.id)
             bar.update()
+
+        for package in packages:
+            try:
+                deb = fetch(package, downloads)
+            except PackageGone as error:
+                gone[package.id] = str(error)
+                bar.update()
+                continue
+            running[pool.submit(build_package, package, deb, args.output, options)] = package, deb
+            for future in [future for future in running if future.done()]:  # what is done stays if the next download fails
+                finish(future)
+        for future in as_completed(list(running)):
+            finish(future)
     if args.downloads is None:
         shutil.rmtree(downloads)
     return gone
 
 
+def are_manifests_older(output: Path, packages: list[Package]) -> bool:
+    """Whether a package was done after they were written, or none were."""
+    manifest = output / "manifest.jsonl"
+    states = [file.stat().st_mtime_ns for package in packages if (file := state_file(output, package)).exists()]
+    return not manifest.exists() or manifest.stat().st_mtime_ns < max(states, default=0)
+
+
 def write_manifests(output: Path, packages: list[Package]) -> None:
-    """manifest.jsonl, clips.jsonl and tempo.jsonl from the packages' states."""
+    """clips.jsonl, tempo.jsonl and, last, manifest.jsonl from the packages' states."""
     states = [state_file(output, package) for package in packages]
     tracks = [track for state in states if state.exists() for track in json.loads(state.read_text())["tracks"]]
     copies = fingerprint.find_duplicates({t["id"]: np.load(fingerprint_file(output, t["id"])) for t in tracks})
@@ -117,9 +129,9 @@ def write_manifests(output: Path, packages: list[Package]) -> None:
         original = track["duplicate_of"] or track["id"]
         track["split"] = by_track.get(original) or splits.by_hash(original)
         track["album_split"] = by_album.get(track["album"]) or splits.by_hash(track["album"])
-    write_lines(output / "manifest.jsonl", tracks)
     write_lines(output / "clips.jsonl", album_clips(tracks))
     write_lines(output / "tempo.jsonl", tempo_clips(tracks))
+    write_lines(output / "manifest.jsonl", tracks)
 
 
 def album_clips(tracks: list[dict]) -> Iterator[dict]:

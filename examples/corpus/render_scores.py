@@ -49,7 +49,7 @@ def main() -> None:
     read = time.monotonic()
     silent |= render_all(missing, args.output, encoding, args.workers)
     items = [item for item in items if item.id not in silent]
-    if missing or not (args.output / "tasks").exists():
+    if missing or not all((args.output / "tasks" / f"{name}.jsonl").exists() for name in TASKS):
         write_text(silent_list, json.dumps(sorted(silent), indent=1) + "\n")
         write_tasks(items, args.output, encoding)
     for file in sorted((args.output / "tasks").glob("*.jsonl")):
