@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import mmap
 import os
 import urllib.error
 import urllib.parse
@@ -141,25 +142,29 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             states = [outputs.last_hidden_state]
         else:
             states = [outputs.hidden_states[layer] for layer in (layers if isinstance(layers, list) else [layers])]
-        rows = []  # per item a tuple of tensors [L, ...]: padded and context frames end here
+        rows = []  # per item frames [L, T, D] or their statistics [L, 1 + 3·D]: padded and context frames end here
         num_frames = outputs.attention_mask.sum(dim=1).tolist()
         for index, (_, first, last, _) in enumerate(place.tolist()):
             if pool == "none" and join == "fade":
                 first, last = 0, num_frames[index]
             frames = torch.stack([state[index, first:last] for state in states])  # [L, T, D]
-            rows.append((frames,) if pool == "none" else tuple(frame_statistics(frames)))
+            kept = frames if pool == "none" else torch.cat(frame_statistics(frames), dim=-1)
+            rows.append((off_the_heap(kept),))
         return {"is_last": is_last, "place": place, "rows": rows}
 
     def postprocess(self, model_outputs, layers=None, pool="none", join="cut", return_timestamps=False, return_tensors=False):
         # The base class takes batches apart; a batch of one it leaves as it is.
-        windows = [output["rows"][0] if isinstance(output["rows"], list) else output["rows"] for output in model_outputs]
+        rows = [output["rows"][0] if isinstance(output["rows"], list) else output["rows"] for output in model_outputs]
+        windows = [kept for (kept,) in rows]
         if pool == "none" and join == "fade":
             starts = [int(output["place"][0, 0]) for output in model_outputs]
-            features = crossfade([frames for (frames,) in windows], starts)
+            features = crossfade(windows, starts)
         elif pool == "none":
-            features = torch.cat([frames for (frames,) in windows], dim=1)  # [L, T, D]
+            features = torch.cat(windows, dim=1)  # [L, T, D]
         else:
-            features = pool_statistics(join_statistics([FrameStatistics(*window) for window in windows]), pool)  # [L, P]
+            D = self.model.config.hidden_size
+            statistics = [FrameStatistics(*window.split([1, D, D, D], dim=-1)) for window in windows]
+            features = pool_statistics(join_statistics(statistics), pool)  # [L, P]
         features = features.unsqueeze(0) if isinstance(layers, list) else features
         features = features if return_tensors else features.tolist()
         if not return_timestamps:
@@ -205,6 +210,16 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
                 "an input must be a path, URL, bytes or binary file object, an array or tensor, a dictionary with `array` and "
                 f"`sampling_rate`, or an AudioDecoder; got {type(inputs).__name__}. A list holds several inputs."
             )
+
+
+def off_the_heap(values: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU in memory of its own.
+
+    On the heap, what stays of each window would lie between the large blocks that come and go with the next ones, which then
+    fit no more: memory would grow by far more than what stays.
+    """
+    memory = mmap.mmap(-1, values.numel() * values.element_size())
+    return torch.frombuffer(memory, dtype=values.dtype).view(values.shape).copy_(values)
 
 
 class _IteratorDataset(IterableDataset):

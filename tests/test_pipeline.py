@@ -1,6 +1,7 @@
 """`pipeline("feature-extraction")` on music: every kind of input, windows, layers, pools, batches."""
 
 import io
+import mmap
 import threading
 import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -325,6 +326,13 @@ def test_memory_for_windows_does_not_grow_with_the_file(pipe, tmp_path):
             tracemalloc.stop()
 
     assert peak(180) < 1.2 * peak(60)
+
+
+@pytest.mark.parametrize("pool", ["none", "mean"])
+def test_what_stays_of_a_window_lies_on_pages_of_its_own(pipe, pool):
+    outputs = [pipe.forward(window, pool=pool) for window in pipe.preprocess(noise(48_000), chunk_length_s=1.0)]
+    kept = [values for output in outputs for (values,) in output["rows"]]
+    assert len(kept) > 1 and all(values.data_ptr() % mmap.PAGESIZE == 0 for values in kept)
 
 
 def test_arguments_of_the_pipeline_hold_for_every_call_unless_overridden(micro_model):
