@@ -278,7 +278,8 @@ def _checked_rate(sampling_rate) -> int:
 
 def _download(url: str) -> io.BytesIO:
     """The file at an address, named by it. Raises AudioError."""
-    request = urllib.request.Request(urllib.parse.quote(url, safe=URL_CHARACTERS), headers={"User-Agent": "muq_hf"})  # some servers refuse Python's own
+    address = urllib.parse.quote(url, safe=URL_CHARACTERS)
+    request = urllib.request.Request(address, headers={"User-Agent": "muq_hf"})  # some servers refuse Python's own
     try:
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
             file = io.BytesIO(response.read())
