@@ -16,8 +16,8 @@ def valid_lengths(
 ):
     """Check a batch and return each item's number of samples [B], or None where nothing is padded.
 
-    Raises ValueError for a batch that is not [B, S] or empty, for a mask of another shape or not padded on the right alone, and for
-    items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
+    Raises ValueError for a batch that is not [B, S] or empty, for a mask of another shape or not padded on the right alone, and
+    for items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
     """
     if input_values.ndim != 2:
         raise ValueError(

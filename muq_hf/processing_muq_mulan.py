@@ -97,7 +97,8 @@ class MuQMuLanProcessor(ProcessorMixin):
         is_cut = options["truncation"] and limit < UNLIMITED
         if is_cut and max(lengths) > limit:
             logger.warning_once(f"Texts longer than the {limit} tokens that the text encoder takes are cut.")
-        return dict(self.tokenizer(texts, **(options | {"truncation": is_cut, "max_length": limit if is_cut else options["max_length"]})))
+        max_length = limit if is_cut else options["max_length"]
+        return dict(self.tokenizer(texts, **(options | {"truncation": is_cut, "max_length": max_length})))
 
 
 def names_audio(text: str) -> bool:
