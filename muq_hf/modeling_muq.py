@@ -26,6 +26,7 @@ from .windowing_muq import FRONT_END_STRIDE, num_frames
 
 logger = logging.get_logger(__name__)
 
+
 @dataclass
 class MuQModelOutput(ModelOutput):
     """Output of [`MuQModel`].
