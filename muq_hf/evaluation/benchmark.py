@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from . import guards
-from .baselines import Chroma
+from .baselines import Chroma, RecordingCues
 from .encoders import Encoder, NoTimeAxisError
 from .features import extract
+from .labels import check_labels, check_splits
 from .manifests import Clip
 from .metrics import key_scores
 from .probes import PROBES, ProbeResult, guessing_scores, majority_scores, run_probes, summary
@@ -35,8 +36,11 @@ class Question:
 
     @classmethod
     def of(cls, name: str, clips: Sequence[Clip], label: str, kind: str) -> "Question":
+        """Raises ValueError for an unknown kind, labels that are none of it, and splits that leave nothing to learn or score."""
         if kind not in PRIMARY:
             raise ValueError(f"unknown kind of label {kind!r}; valid: {', '.join(PRIMARY)}.")
+        check_labels(clips, label, kind)
+        check_splits(clips, label, kind)
         return cls(name, clips, label, kind, PRIMARY[kind])
 
 
@@ -61,8 +65,9 @@ def evaluate(
 
     models: encoders with the music that they were trained on, where that is recorded.
     save: called with the rows so far whenever a task is done, so that a run that is cut off keeps them.
-    A model without a time axis is left out of frame tasks, which `tell` says.
-    Raises LeakError, before anything is computed, if a test track is among them; ValueError if clips cannot be read.
+    A model without a time axis is left out of frame tasks, which `tell` says, as it does which clips cannot be read and which
+    checks fail.
+    Raises LeakError, before anything is computed, if a test track is among them; ValueError if too many clips cannot be read.
     """
     for encoder, trained_on in models:
         for question in questions if trained_on else ():
@@ -77,7 +82,13 @@ def evaluate(
             except NoTimeAxisError as error:
                 tell(f"{question.name}: {error}")
                 continue
-            target = None if question.kind == "retrieval" else TARGETS[question.kind](features.clips, question.label)
+            if features.failures:
+                missing = f"{len(features.failures)} clips that cannot be read, the first: {features.failures[0]}"
+                tell(f"{question.name}: {encoder.name} goes without {missing}")
+            target = None
+            if question.kind != "retrieval":
+                check_splits(features.clips, question.label, question.kind)
+                target = TARGETS[question.kind](features.clips, question.label)
             if not chance_known:
                 chance_known = True
                 chance = _chance(features, target, question)
@@ -88,10 +99,17 @@ def evaluate(
             if question.kind == "key" and isinstance(encoder, Chroma):
                 probes["template"] = {"scores": summary([_template_keys(encoder, features, question.label)])}
             if settings.check:
-                probes |= _check(features, target, question, settings, level)
+                probes = _checked(probes, encoder, features, target, question, settings, level)
             row = _row(encoder.name, question, features, probes, time.monotonic() - started)
-            rows.append(row | {"fingerprint": encoder.fingerprint})
+            details = {"fitted_rows": result.fitted_rows, "failures": features.failures, "fingerprint": encoder.fingerprint}
+            rows.append(row | details)
             tell(f"{question.name:12} {encoder.name:24} {_headline(row)}  {row['seconds']:.0f} s")
+            for probe, about in probes.items():
+                if not about.get("near_chance", True):
+                    tell(f"{question.name}: {encoder.name}, {probe}: above the chance of {level:.3f}, which it should not be.")
+        tested = {row["clips"]["test"] for row in rows if row["task"] == question.name}
+        if len(tested) > 1:
+            tell(f"{question.name}: not all are scored on the same test clips, but on {min(tested)} to {max(tested)}.")
         save(rows)
     return rows
 
@@ -134,24 +152,28 @@ def _template_keys(encoder: Chroma, features, label: str) -> dict[str, float]:
     return key_scores(truth, encoder.keys(features.layer(0)[is_test]))
 
 
-def _check(features, target, question: Question, settings: Settings, level: float) -> dict:
+def _checked(probes: dict, encoder, features, target, question: Question, settings: Settings, level: float) -> dict:
+    """The probes with one on shuffled labels; that one, and all of recording cues, say whether they are near chance."""
     result = _ask(features, target, question, settings, shuffle=True)
-    scores = summary(result.linear or result.mlp)
-    primary = scores[question.primary]
-    passed = guards.near_chance(primary["mean"], primary["std"], level)
-    return {"shuffled": {"scores": scores, "near_chance": passed}}
+    shuffled = {"shuffled": {"scores": summary(result.linear or result.mlp)}}
+    judged = shuffled | (probes if isinstance(encoder, RecordingCues) else {})
+    for about in judged.values():
+        primary = about["scores"][question.primary]
+        about["near_chance"] = guards.near_chance(primary["mean"], primary["std"], level)
+    return probes | shuffled
 
 
 def _probe_rows(result: ProbeResult, primary: str) -> dict:
     probes: dict = {}
     if result.linear:
         probes["linear"] = {
+            "seeds": len(result.linear),
             "scores": summary(result.linear),
             "chosen_layers": result.chosen_layers,
             "layers": {name: summary(scores)[primary] for name, scores in result.layers.items()},
         }
     if result.mlp:
-        probes["mlp"] = {"scores": summary(result.mlp), "layer_weights": result.layer_weights}
+        probes["mlp"] = {"seeds": len(result.mlp), "scores": summary(result.mlp), "layer_weights": result.layer_weights}
     return probes
 
 

@@ -121,14 +121,14 @@ def nsynth(folder: str | Path) -> list[Clip]:
 BUILDERS: dict[str, Callable[[str | Path], list[Clip]]] = {"gtzan": gtzan, "magnatagatune": magnatagatune, "nsynth": nsynth}
 
 
-def read_labelled(source: str) -> tuple[str, list[Clip]]:
-    """A manifest file, or "BUILDER:FOLDER" → its name and its clips."""
+def read_labelled(source: str, read: Callable[[str], list[Clip]] = read_manifest) -> tuple[str, list[Clip]]:
+    """A manifest file, read by `read`, or "BUILDER:FOLDER" → its name and its clips."""
     builder, separator, folder = source.partition(":")
     if separator and builder in BUILDERS:
         return builder, BUILDERS[builder](folder)
     if not Path(source).is_file():
         raise ValueError(f"there is no manifest {source!r}; give a JSONL or CSV file, or one of {', '.join(BUILDERS)}:FOLDER.")
-    return Path(source).stem, read_manifest(source)
+    return Path(source).stem, read(source)
 
 
 def _numbers(ranges: str) -> list[int]:

@@ -1,7 +1,10 @@
 """`muq-hf probe`: frozen features of any audio model on the corpus's tasks or on a labelled set of one's own."""
 
 import argparse
+import sys
 from pathlib import Path
+
+from . import require
 
 
 EPILOG = """\
@@ -14,7 +17,9 @@ examples:
 models: a folder or Hub id of MuQ or of any audio encoder of transformers; mel; chroma; random:tiny (base, large, a MuQ's folder);
 FILE.py:CLASS, an adapter (see examples/peers). manifests: CSV with `path`, `split` and one of `label` (class), `labels` (tags,
 a;b;c), `value` (numbers), `segments` (file of start, end, name), `events` (file of times); JSONL with `path`, `split`, `start`,
-`end`, `group` and `labels`; gtzan:FOLDER, magnatagatune:FOLDER, nsynth:FOLDER."""
+`end`, `group` and `labels`; gtzan:FOLDER, magnatagatune:FOLDER, nsynth:FOLDER. Where no `split` is given, 15 % of the groups
+(`group`, else files) are the test split and 15 % the valid split, by a hash of their names; where only train and test are, valid
+is drawn from train. Heads are fitted on at most 6,000 rows of the train split, clips or frames, drawn for each seed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", help="kind of the label where the manifest does not tell: key, pitch, tempo, chord …")
     parser.add_argument("--no-baselines", action="store_true", help="only the named models, without mel and random weights")
     parser.add_argument("--probes", nargs="+", choices=("linear", "mlp"), default=["linear", "mlp"])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--check", action="store_true", help="sanity: shuffled labels and recording cues must give chance")
+    parser.add_argument("--seeds", type=int, default=3, help="fits of each probe, but one where nothing is random (default: 3)")
+    parser.add_argument("--check", action="store_true", help="say where shuffled labels or recording cues give more than chance")
     parser.add_argument("--output", type=Path, default=Path("probe_results"), help="folder for JSON, Markdown and PNG")
     parser.add_argument("--cache", type=Path, help="folder for features (default: OUTPUT/features)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -47,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("choose one of --suite small|full and --manifest FILE; --list names the tasks.")
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
+    require("sklearn", "mir_eval", "matplotlib")
 
     from ..checkpoints import MUQ_TINY, or_own, short_name
     from .benchmark import Settings, evaluate
@@ -64,9 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     arguments.model = list(map(short_name, arguments.model))
     said = {name: str(value) for name, value in vars(arguments).items() if name not in ("run", "command", "debug", "list")}
-    rows = evaluate(models, questions, settings, save=lambda rows: write_report(rows, said, arguments.output))
-    files = sorted(map(str, arguments.output.glob("*.*")))
-    print(f"\n{markdown_table(rows)}\nwritten: {', '.join(files)}")
+    files: list[Path] = []
+
+    def save(rows: list[dict]) -> None:
+        files[:] = write_report(rows, said, arguments.output)
+
+    rows = evaluate(models, questions, settings, save=save)
+    print(f"\n{markdown_table(rows)}\nwritten: {', '.join(map(str, files))}")
     return 0
 
 
@@ -92,18 +102,22 @@ def _suite_questions(arguments) -> list:
 def _manifest_questions(arguments) -> list:
     from .benchmark import Question
     from .builders import read_labelled
-    from .manifests import check_classes, label_kind, with_label
+    from .manifests import label_kind, with_label
 
     name, clips = read_labelled(arguments.manifest)
     labels = [arguments.label] if arguments.label else sorted({label for clip in clips for label in clip.labels})
     questions = []
     for label in labels:
         labelled = with_label(clips, label)
-        values = [clip.labels[label] for clip in labelled]
-        if arguments.kind == "class":
-            check_classes(values)
-        kind = arguments.kind or label_kind(values)
-        questions.append(Question.of(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
+        try:
+            kind = arguments.kind or label_kind([clip.labels[label] for clip in labelled])
+            questions.append(Question.of(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
+        except ValueError as error:
+            if len(labels) == 1:
+                raise
+            print(f"{label} is left out: {error}", file=sys.stderr)
+    if not questions:
+        raise ValueError(f"none of the labels {', '.join(labels)} can be probed: choose one --label and its --kind.")
     return questions
 
 

@@ -95,8 +95,8 @@ class MuQEncoder:
 class TransformersEncoder:
     """The audio encoder of any checkpoint that `AutoModel` and `AutoFeatureExtractor` load: wav2vec2, MERT, CLAP, Whisper, AST …
 
-    Hidden states [B, T, D] are averaged over time, feature maps [B, C, H, W] over both axes. A feature extractor that pads to a
-    length of its own (Whisper) has the padding left out.
+    Hidden states [B, T, D] are averaged over time, feature maps [B, C, H, W] over both axes. Whisper's padding to 30 s is left
+    out; AST's, of clips under 10.24 s, is part of what it sees.
     """
 
     def __init__(self, model: nn.Module, extractor, name: str):
@@ -106,7 +106,7 @@ class TransformersEncoder:
         config = self.model.config
         self.sampling_rate = extractor.sampling_rate
         self._fixed_samples = getattr(extractor, "n_samples", None)
-        self.max_seconds = _longest_input(extractor)
+        self.max_seconds = longest_input(extractor) or MAX_SECONDS
         self.min_samples = self.sampling_rate // FRAME_RATE
         self._has_time = not hasattr(config, "patch_size")
         self.fingerprint = short_hash(type(self.model).__name__, weights_hash(self.model), extractor.to_dict())
@@ -116,7 +116,7 @@ class TransformersEncoder:
 
     def _states(self, waves: np.ndarray) -> list[torch.Tensor]:
         """→ hidden states, each [B, T, D] or [B, C, H, W]."""
-        inputs = self.extractor(list(waves), sampling_rate=self.sampling_rate, return_tensors="pt")
+        inputs = nothing_longer(self.extractor(list(waves), sampling_rate=self.sampling_rate, return_tensors="pt"))
         accepted = inspect.signature(self.model.forward).parameters
         inputs = {name: value for name, value in inputs.items() if name in accepted and name != "attention_mask"}
         inputs = {name: value.to(next(self.model.parameters()).device) for name, value in inputs.items()}
@@ -205,12 +205,19 @@ def _audio_tower(model: nn.Module) -> nn.Module:
     return model.get_encoder() if is_speech_to_text else model
 
 
-def _longest_input(extractor) -> float:
-    """Seconds that the extractor takes before it cuts."""
+def longest_input(extractor) -> float | None:
+    """Seconds that the extractor takes before it cuts; None if it does not say so."""
     if getattr(extractor, "n_samples", None):  # Whisper
         return extractor.n_samples / extractor.sampling_rate
     if getattr(extractor, "max_length_s", None):  # CLAP
         return float(extractor.max_length_s)
     if hasattr(extractor, "num_mel_bins") and getattr(extractor, "max_length", None):  # AST: frames of 10 ms
         return extractor.max_length / 100
-    return MAX_SECONDS
+    return None
+
+
+def nothing_longer(inputs):
+    """The inputs of waves no longer than `longest_input`. Fused CLAP's extractor calls one of them longer, drawn at random."""
+    if "is_longer" in inputs:
+        inputs["is_longer"] = torch.zeros_like(inputs["is_longer"])
+    return inputs

@@ -23,8 +23,9 @@ from .threads import torch_threads
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
 SMALL_MODEL = 50_000_000  # parameters, up to which several batches at once are quicker, and fit
-DECODED_AT_ONCE = 64  # clips
 LOOK_AHEAD_SECONDS = 1200.0  # audio decoded ahead, of which clips of one length share a batch
+LOOKED_AT_EVERY = 64  # clips
+MOST_AHEAD_SECONDS = 3600.0  # of audio that wait decoded, 350 MB at 24 kHz; looked at after every clip
 RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are equalised
 COMMON_RATE = 20_000  # Hz; what some recordings lack above 10 kHz is taken from all that are equalised
 MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
@@ -68,14 +69,17 @@ class FeatureStore:
                 self._rows[key] = (self._num_rows, len(rows))
                 self._num_rows += len(rows)
 
-    def read(self, keys: Sequence[str], layer: int) -> tuple[np.ndarray, np.ndarray]:
-        """→ rows [R, D] float32 of the clips one after the other, and how many each clip has [N]."""
+    def read(self, keys: Sequence[str], layer: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """→ [R, D] float32: the rows of the clips one after the other, or those of them with the numbers `rows`."""
         table = np.memmap(self._data_file, dtype=self.dtype, mode="r", shape=(self._num_rows, sum(self.widths)))
         first = sum(self.widths[:layer])
-        columns = slice(first, first + self.widths[layer])
-        spans = [self._rows[key] for key in keys]
-        rows = np.concatenate([table[start : start + count, columns] for start, count in spans]).astype(np.float32)
-        return rows, np.array([count for _, count in spans])
+        places = np.concatenate([np.arange(start, start + count) for start, count in map(self._rows.get, keys)])
+        places = places if rows is None else places[rows]
+        return np.ascontiguousarray(table[places, first : first + self.widths[layer]], dtype=np.float32)
+
+    def counts(self, keys: Sequence[str]) -> np.ndarray:
+        """Rows of each clip [N]."""
+        return np.array([self._rows[key][1] for key in keys])
 
     def _read_index(self) -> None:
         """Take what index and data agree on; cut off what a broken run left behind."""
@@ -118,14 +122,14 @@ class Features:
     layer_names: tuple[str, ...]
     failures: list[str]
 
-    def layer(self, layer: int) -> np.ndarray:
-        """[R, D] float32: one row per clip, or per frame of the clips one after the other."""
-        return self.store.read(self.keys, layer)[0]
+    def layer(self, layer: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """[R, D] float32: one row per clip, or per frame of the clips one after the other; or only those numbered `rows`."""
+        return self.store.read(self.keys, layer, rows)
 
     @property
     def counts(self) -> np.ndarray:
         """Rows of each clip [N]."""
-        return self.store.read(self.keys, 0)[1]
+        return self.store.counts(self.keys)
 
 
 def extract(
@@ -145,6 +149,7 @@ def extract(
     kind = ("frames" if per_frame else "clips") + ("-equalised" if equalised else "")
     folder = cache / encoder.fingerprint / kind
     keys, failures, found = _keys(clips)
+    check_failures(failures, len(clips))
     with only_one_writer(folder):
         store = FeatureStore(folder, encoder, per_frame)
         pending = [(key, clip) for key, clip in zip(keys, found, strict=True) if key not in store]
@@ -199,18 +204,29 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
     by_length: dict[int, list] = {}
     ahead = 0.0  # seconds
     with ThreadPoolExecutor(workers) as pool:
-        for first in range(0, len(pending), DECODED_AT_ONCE):
-            for key, wave, problem in pool.map(decode, pending[first : first + DECODED_AT_ONCE]):
-                if problem:
-                    failures.append(problem)
-                else:
-                    by_length.setdefault(len(wave), []).append((key, wave))
-                    ahead += len(wave) / encoder.sampling_rate
-            if ahead >= LOOK_AHEAD_SECONDS or first + DECODED_AT_ONCE >= len(pending):
+        for number, (key, wave, problem) in enumerate(_few_at_once(pool, decode, pending, workers), 1):
+            if problem:
+                failures.append(problem)
+            else:
+                by_length.setdefault(len(wave), []).append((key, wave))
+                ahead += len(wave) / encoder.sampling_rate
+            limit = MOST_AHEAD_SECONDS if number % LOOKED_AT_EVERY else LOOK_AHEAD_SECONDS
+            if ahead >= limit or number == len(pending):
                 for length, items in by_length.items():
                     size = max(1, int(batch_seconds * encoder.sampling_rate / length))
                     yield from (items[i : i + size] for i in range(0, len(items), size))
                 by_length, ahead = {}, 0.0
+
+
+def _few_at_once(pool: ThreadPoolExecutor, work, items: Sequence, most: int) -> Iterator:
+    """What `pool.map` gives, with at most so many results that nobody has taken yet."""
+    running: deque = deque()
+    for item in items:
+        running.append(pool.submit(work, item))
+        if len(running) > most:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
 
 
 def equalise(wave: np.ndarray, sampling_rate: int) -> np.ndarray:

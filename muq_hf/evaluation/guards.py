@@ -24,11 +24,12 @@ class TrainingMusic:
     names: frozenset[str] = frozenset()
     contents: dict[int, set[str]] = field(default_factory=dict)
 
-    def __contains__(self, path: Path) -> bool:
-        if track_name(path) in self.names:
-            return True
+    def knows_by(self, path: Path) -> str | None:
+        """ "name" or "content", whichever tells that a file is among this music; None if neither does."""
+        if track_name(path.absolute()) in self.names:
+            return "name"
         candidates = self.contents.get(path.stat().st_size) if path.exists() else None
-        return bool(candidates) and hashlib.sha256(path.read_bytes()).hexdigest() in candidates
+        return "content" if candidates and hashlib.sha256(path.read_bytes()).hexdigest() in candidates else None
 
 
 def training_music(model: str | os.PathLike) -> TrainingMusic | None:
@@ -46,13 +47,15 @@ def training_music(model: str | os.PathLike) -> TrainingMusic | None:
 def refuse_leak(clips: Sequence[Clip], trained_on: TrainingMusic, model: str, split: str = "test") -> None:
     """Raises LeakError if a clip of `split`, which is scored, is from a file that the model was trained on.
 
-    Files are known by name or by content.
+    Files are known by the name of folder and file or by content.
     """
-    leaked = sorted(str(path) for path in {clip.path for clip in clips if clip.split == split} if path in trained_on)
+    known = {path: trained_on.knows_by(path) for path in {clip.path for clip in clips if clip.split == split}}
+    leaked = sorted(path for path, by in known.items() if by)
     if leaked:
         raise LeakError(
-            f"{len(leaked)} {split} files are in the training music of {model}, the first: {leaked[0]}. Its scores would say "
-            "nothing: test on other music, or train without these files."
+            f"{len(leaked)} {split} files are in the training music of {model}, the first, known by its {known[leaked[0]]}: "
+            f"{leaked[0]}. Its scores would say nothing: test on other music, or train without these files. Where only the last "
+            "folder and the name are the same, rename the folder."
         )
 
 

@@ -31,6 +31,7 @@ PATIENCE = 6  # looks without a better score
 HIDDEN_UNITS = 512
 DROPOUT = 0.25
 MIN_DEVIATION = 1e-6
+ROWS_AT_ONCE = 4096  # of a prediction
 ONE_THREAD_VALUES = 10_000_000  # features × rows below which one thread fits a head
 
 Predict = Callable[[np.ndarray], np.ndarray]  # features → outputs [R, K]
@@ -209,4 +210,4 @@ def _loss(outputs: torch.Tensor, targets: torch.Tensor, loss: str) -> torch.Tens
 @torch.inference_mode()
 def _outputs(head: nn.Module, rows: torch.Tensor) -> np.ndarray:
     head.eval()
-    return torch.cat([head(part) for part in rows.split(4096)]).numpy()
+    return torch.cat([head(part) for part in rows.split(ROWS_AT_ONCE)]).numpy()

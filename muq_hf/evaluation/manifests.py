@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import math
 import numbers
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +21,6 @@ LABEL = "label"  # the key of the only label of a clip
 
 # CSV column with the label → kind of label
 LABEL_COLUMNS = {"label": "class", "labels": "multilabel", "value": "regression", "segments": "frames", "events": "events"}
-BYTE_ORDER_MARK = "\ufeff"  # Excel and other Windows programs begin a file with it
 LIST_SEPARATOR = ";"  # between the labels or values of one CSV field
 CLIP_FIELDS = ("path", "start", "end", "split", "group", "label", "labels")
 
@@ -53,7 +54,8 @@ class Clip:
 def read_manifest(path: str | Path) -> list[Clip]:
     """The clips of a JSONL or CSV manifest, with checked splits. Relative paths start at the manifest's folder.
 
-    Raises ValueError for lines without path or label, unknown splits, and groups or stretches in two splits.
+    Raises ValueError for lines without path or label, stretches that are none, unknown splits, and groups or stretches in two
+    splits.
     """
     clips = complete_splits(read_clips(path))
     refuse_shared_groups(clips)
@@ -63,7 +65,10 @@ def read_manifest(path: str | Path) -> list[Clip]:
 def read_clips(path: str | Path) -> list[Clip]:
     """The clips of a manifest with their splits as they are written."""
     path = Path(path)
-    rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_jsonl(path)
+    try:
+        rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_jsonl(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8.") from None
     if not rows:
         raise ValueError(f"{path} holds no clips.")
     clips = []
@@ -109,8 +114,8 @@ def with_label(clips: Iterable[Clip], key: str) -> list[Clip]:
 
 
 def label_kind(values: Sequence) -> str:
-    """The kind of label that the values are. Raises ValueError for a mixture."""
-    kinds = {_kind_of(value) for value in values}
+    """The kind of label that the values are; an empty list is of the others' kind. Raises ValueError for a mixture."""
+    kinds = {_kind_of(value) for value in values if value != []} or set(map(_kind_of, values))
     if kinds == {"class", "regression"} and all(isinstance(value, numbers.Number) for value in values):
         return "regression"
     if len(kinds) != 1:
@@ -140,16 +145,22 @@ def complete_splits(clips: Sequence[Clip]) -> list[Clip]:
     if names == {None}:
         drawn = _drawn_splits({clip.group for clip in clips}, {"test": TEST_SHARE, "valid": VALID_SHARE})
         return [replace(clip, split=drawn[clip.group]) for clip in clips]
-    clips = [replace(clip, split=SPLIT_ALIASES.get(clip.split, clip.split)) for clip in clips]
-    unknown = {clip.split for clip in clips} - set(SPLITS)
-    if unknown:
-        raise ValueError(f"every `split` must be one of {', '.join(SPLITS)}, or none given; got {sorted(map(str, unknown))}.")
+    clips = usual_splits(clips)
     missing = {"train", "test"} - {clip.split for clip in clips}
     if missing:
         raise ValueError(f"the manifest has no clips of split {' and '.join(sorted(missing))}.")
     if all(clip.split != "valid" for clip in clips):
         drawn = _drawn_splits({clip.group for clip in clips if clip.split == "train"}, {"valid": VALID_SHARE})
         return [replace(clip, split=drawn[clip.group]) if clip.split == "train" else clip for clip in clips]
+    return clips
+
+
+def usual_splits(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips with their splits by their usual names. Raises ValueError for names that are none of `SPLITS`."""
+    clips = [replace(clip, split=SPLIT_ALIASES.get(clip.split, clip.split)) for clip in clips]
+    unknown = {clip.split for clip in clips} - set(SPLITS)
+    if unknown:
+        raise ValueError(f"every `split` must be one of {', '.join(SPLITS)}, or none given; got {sorted(map(str, unknown))}.")
     return clips
 
 
@@ -162,9 +173,9 @@ def refuse_shared_groups(clips: Sequence[Clip]) -> None:
             f"{len(shared)} groups lie both in the test split and in another, the first: {shared[0]!r}. Put all clips of one "
             "track or piece into one split."
         )
-    stretches: dict[Path, list[Clip]] = {}
+    stretches: dict[str, list[Clip]] = {}
     for clip in clips:
-        stretches.setdefault(clip.path, []).append(clip)
+        stretches.setdefault(os.path.realpath(clip.path), []).append(clip)
     for path, same_file in stretches.items():
         for test_clip in (clip for clip in same_file if clip.split == "test"):
             for other in same_file:
@@ -180,7 +191,7 @@ def redraw_validation(clips: Sequence[Clip], seed: int) -> list[str]:
     """
     of_split = {split: {clip.group for clip in clips if clip.split == split} for split in SPLITS}
     by_clip = bool(of_split["train"] & of_split["valid"])
-    units = [f"{'/'.join(clip.path.parts[-2:])} {clip.start}" if by_clip else clip.group for clip in clips]
+    units = [f"{'/'.join(clip.path.absolute().parts[-2:])} {clip.start}" if by_clip else clip.group for clip in clips]
     fitted = {unit for unit, clip in zip(units, clips, strict=True) if clip.split != "test"}
     count = len({unit for unit, clip in zip(units, clips, strict=True) if clip.split == "valid"})
     valid = set(sorted(fitted, key=lambda unit: _unit_hash(f"{seed} {unit}"))[:count])
@@ -230,13 +241,17 @@ def _name_in(folder: Path, path: Path) -> str:
 def _clip(row: dict, folder: Path) -> Clip:
     path = folder / row["path"]
     group = row.get("group")
-    labels = row.get("labels", row.get("label"))
+    labels = row.get("label") if row.get("labels") is None else row["labels"]
     if labels is None:
         raise KeyError("label")
+    start = float(row.get("start") or 0.0)
+    end = None if row.get("end") is None else float(row["end"])
+    if not (0 <= start < math.inf and (end is None or start < end < math.inf)):
+        raise ValueError(f"`start` must be at least 0 and `end` after it, in seconds; got start={start}, end={end}")
     return Clip(
         path=path,
-        start=float(row.get("start") or 0.0),
-        end=None if row.get("end") is None else float(row["end"]),
+        start=start,
+        end=end,
         split=row.get("split"),
         group=_name_in(folder, path) if group in (None, "") else str(group),
         labels=labels if isinstance(labels, dict) and "events" not in labels else {LABEL: labels},
@@ -248,7 +263,7 @@ def _read_jsonl(path: Path) -> list[tuple[int, dict]]:
     rows = []
     for number, line in numbered_lines(path):
         try:
-            rows.append((number, json.loads(line.removeprefix(BYTE_ORDER_MARK))))
+            rows.append((number, json.loads(line)))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number} is no JSON: {error}.") from None
     return rows
@@ -262,9 +277,13 @@ def _read_csv(path: Path) -> list[tuple[int, dict]]:
             raise ValueError(f"{path} needs the column `path` and one of {', '.join(LABEL_COLUMNS)}; it has {reader.fieldnames}.")
         rows = []
         for number, row in enumerate(reader, 2):
-            row = {name: value for name, value in row.items() if value not in (None, "")}
+            row = {name: value for name, value in row.items() if value or (name, value) == ("labels", "")}  # "": no tags
             if columns[0] in row:
-                row["label"] = _csv_label(row.pop(columns[0]), columns[0], path.parent)
+                text = row.pop(columns[0])
+                try:
+                    row["label"] = _csv_label(text, columns[0], path.parent)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}, {text!r}: {error}.") from None
             rows.append((number, row))
     return rows
 

@@ -10,13 +10,14 @@ import joblib
 import numpy as np
 
 from .features import Features
-from .heads import Predict, fit_head, fit_linear
+from .heads import ROWS_AT_ONCE, Predict, fit_head, fit_linear
 from .manifests import redraw_validation
 from .targets import IGNORED, EventsTarget
 
 
 PROBES = ("linear", "mlp")
-MAX_FITTED_ROWS = 6_000  # frames that a head is fitted on; more change little and take long
+MAX_FITTED_ROWS = 6_000  # clips, or frames, that a head is fitted on; more take long
+TEST_BLOCK = 8 * ROWS_AT_ONCE  # rows of the test split of which all layers are in memory at once
 NUM_GUESSES = 50
 
 Scores = dict[str, float]
@@ -27,6 +28,7 @@ class ProbeResult:
     """Scores on the test split. layers: layer name → scores of each seed; linear: those of the layer that validation chose.
 
     chosen_layers: its name for each seed; mlp: of each seed; layer_weights: the MLP's learned weights [L], mean over seeds.
+    fitted_rows: clips or frames that each head was fitted on.
     """
 
     layers: dict[str, list[Scores]] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class ProbeResult:
     chosen_layers: list[str] = field(default_factory=list)
     mlp: list[Scores] = field(default_factory=list)
     layer_weights: list[float] = field(default_factory=list)
+    fitted_rows: int = 0
 
 
 def summary(scores: Sequence[Scores]) -> dict[str, dict[str, float]]:
@@ -56,21 +59,23 @@ def run_probes(
     """Fit and score every probe once per seed.
 
     redraw: other groups are the validation for every seed but the first, so that the deviation holds the choice of music too;
-    else only the heads' randomness differs. shuffle: permute the fitted labels, after which scores must be chance.
+    else only the heads' randomness differs, and linear ones without any are fitted once. shuffle: permute the fitted labels,
+    after which scores must be chance.
     jobs: processes that fit side by side, one thread each.
     """
     splits = [_Split(features, target, primary, seed, redraw and seed > 0, shuffle) for seed in range(seeds)]
     fits = [joblib.delayed(split.mlp)() for split in splits if "mlp" in probes]  # the longest first
+    linear_splits = splits if redraw or shuffle or splits[0].linear_is_random else splits[:1]
     if "linear" in probes:
-        fits += [joblib.delayed(split.linear)(layer) for split in splits for layer in range(len(features.layer_names))]
+        fits += [joblib.delayed(split.linear)(layer) for split in linear_splits for layer in range(len(features.layer_names))]
     fitted = iter(joblib.Parallel(n_jobs=jobs)(fits))
-    result = ProbeResult()
+    result = ProbeResult(fitted_rows=splits[0].num_fitted)
     if "mlp" in probes:
         tests, weights = zip(*(next(fitted) for _ in splits), strict=True)
         result.mlp.extend(tests)
         result.layer_weights.extend(np.mean(weights, axis=0).tolist())
     if "linear" in probes:
-        for _ in splits:
+        for _ in linear_splits:
             scores = {name: next(fitted) for name in features.layer_names}  # on validation and test
             for name, (_, test) in scores.items():
                 result.layers.setdefault(name, []).append(test)
@@ -123,36 +128,45 @@ class _Split:
             usable = usable[rows[usable] != IGNORED]
             if len(np.unique(rows[usable])) < 2:
                 raise ValueError(f"the training split has fewer than two classes of {target.label!r}: nothing can be learned.")
-        if len(usable) > MAX_FITTED_ROWS:
+        is_drawn = len(usable) > MAX_FITTED_ROWS
+        if is_drawn:
             usable = np.sort(generator.choice(usable, MAX_FITTED_ROWS, replace=False))
-        self._fitted = usable
+        self._fitted, self.num_fitted = usable, len(usable)
+        self.linear_is_random = is_drawn or (target.loss == "tags" and target.num_outputs > 1)  # see `fit_linear`
         self._y = rows[usable]
         if shuffle:
             self._y = generator.permutation(self._y)
 
     def linear(self, layer: int) -> tuple[Scores, Scores]:
         """→ scores on the validation and on the test split."""
-        x = self.features.layer(layer)
-        return self._fit_and_score(fit_linear, lambda chosen: x[chosen])[:2]
+        return self._fit_and_score(fit_linear, lambda rows: self.features.layer(layer, rows))[:2]
 
     def mlp(self) -> tuple[Scores, np.ndarray]:
         """→ scores on the test split, learned weights of the layers [L]."""
-        _, test, predict = self._fit_and_score(fit_head, self._stacked)
+        _, test, predict = self._fit_and_score(fit_head, self._stacked, TEST_BLOCK)
         return test, predict.layer_weights
 
-    def _stacked(self, chosen: np.ndarray) -> np.ndarray:
-        """[R, L, D] of the chosen rows; narrower layers are filled up with zeros."""
-        layers = [self.features.layer(layer)[chosen] for layer in range(len(self.features.layer_names))]
-        widest = max(layer.shape[1] for layer in layers)
-        return np.stack([np.pad(layer, ((0, 0), (0, widest - layer.shape[1]))) for layer in layers], axis=1)
+    def _stacked(self, rows: np.ndarray) -> np.ndarray:
+        """[R, L, D] of these rows; narrower layers are filled up with zeros."""
+        widths = self.features.store.widths
+        stacked = np.zeros((len(rows), len(widths), max(widths)), dtype=np.float32)
+        for layer, width in enumerate(widths):
+            stacked[:, layer, :width] = self.features.layer(layer, rows)
+        return stacked
 
-    def _fit_and_score(self, fit, rows_of) -> tuple[Scores, Scores, Predict]:
-        """rows_of: indices or mask of rows → their features. → scores on validation and test, and what was fitted."""
-        target, splits = self.target, self._row_splits
-        x_valid = rows_of(splits == "valid")
+    def _fit_and_score(self, fit, rows_of, at_once: int | None = None) -> tuple[Scores, Scores, Predict]:
+        """rows_of: indices of rows → their features; at_once: as many of the test rows, else all.
+
+        → scores on validation and test, and what was fitted.
+        """
+        target = self.target
+        x_valid = rows_of(np.flatnonzero(self._row_splits == "valid"))
         predict = fit(rows_of(self._fitted), self._y, x_valid, target.loss, target.num_outputs, self._judge, self.seed)
         valid = target.score(*self._clips("valid"), predict(x_valid))
-        test = target.score(*self._clips("test"), predict(rows_of(splits == "test")), chosen=valid)
+        tested = np.flatnonzero(self._row_splits == "test")
+        step = at_once or len(tested)
+        outputs = np.concatenate([predict(rows_of(tested[i : i + step])) for i in range(0, len(tested), step)])
+        test = target.score(*self._clips("test"), outputs, chosen=valid)
         return valid, test, predict
 
     def _clips(self, split: str):

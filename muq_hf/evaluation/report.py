@@ -7,20 +7,26 @@ from pathlib import Path
 
 
 PERCENT = 100
+PICTURES = ("layers.png", "curves.png")
 
 
 def write_report(rows: Sequence[dict], settings: dict, folder: Path) -> list[Path]:
-    """results.json, results.md, and for models with several layers layers.png (heat map) and curves.png → the files."""
+    """results.json, results.md, and for models with several layers layers.png (heat map) and curves.png → the files.
+
+    Pictures of another run are deleted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     results, table = folder / "results.json", folder / "results.md"
     results.write_text(json.dumps({"settings": settings, "results": list(rows)}, indent=1) + "\n", encoding="utf-8")
     table.write_text(markdown_table(rows), encoding="utf-8")
     layered = [row for row in rows if len(row["probes"].get("linear", {}).get("layers", ())) > 1]
+    for name in PICTURES:
+        (folder / name).unlink(missing_ok=True)
     return [results, table, *(_plot(layered, folder) if layered else [])]
 
 
 def markdown_table(rows: Sequence[dict]) -> str:
-    """Models down, tasks across, scores in percent; a line for each probe."""
+    """Models down, tasks across, scores in percent; a line for each probe. What should be chance and is not says so."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     primary = {row["task"]: row["primary"] for row in rows}
     lines = [
@@ -30,7 +36,8 @@ def markdown_table(rows: Sequence[dict]) -> str:
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         for probe, about in row["probes"].items():
-            cells.setdefault((row["model"], probe), {})[row["task"]] = _cell(about["scores"][row["primary"]])
+            cell = _cell(about["scores"][row["primary"]]) + ("" if about.get("near_chance", True) else " above chance")
+            cells.setdefault((row["model"], probe), {})[row["task"]] = cell
     for (model, probe), by_task in cells.items():
         lines.append(f"| {model} | {probe} | " + " | ".join(by_task.get(task, "–") for task in tasks) + " |")
     return "\n".join(lines) + "\n"
@@ -47,14 +54,21 @@ def _plot(rows: Sequence[dict], folder: Path) -> list[Path]:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    return [_heat_map(plt, rows, models, folder / "layers.png"), _curves(plt, rows, models, folder / "curves.png")]
+    names = plot_names(list(dict.fromkeys(row["model"] for row in rows)))
+    return [plot(plt, rows, names, folder / name) for plot, name in zip((_heat_map, _curves), PICTURES, strict=True)]
 
 
-def _heat_map(plt, rows, models, file: Path) -> Path:
+def plot_names(models: Sequence[str]) -> dict[str, str]:
+    """Model → what pictures call it: without folders or owner where that tells it from the others, else all of its name."""
+    parts = {model: model.rpartition(":") for model in models}  # "random:" stays
+    short = {model: prefix + colon + Path(path).name for model, (prefix, colon, path) in parts.items()}
+    return {model: name if list(short.values()).count(name) == 1 else model for model, name in short.items()}
+
+
+def _heat_map(plt, rows, names: dict[str, str], file: Path) -> Path:
     """Layer × task for each model; colours span each task's own range, numbers are percent."""
-    figure, all_axes = plt.subplots(1, len(models), figsize=(2.5 + 5 * len(models), 5), squeeze=False, layout="constrained")
-    for axes, model in zip(all_axes[0], models, strict=True):
+    figure, all_axes = plt.subplots(1, len(names), figsize=(2.5 + 5 * len(names), 5), squeeze=False, layout="constrained")
+    for axes, (model, name) in zip(all_axes[0], names.items(), strict=True):
         own = [row for row in rows if row["model"] == model]
         columns = [[score["mean"] for score in row["probes"]["linear"]["layers"].values()] for row in own]
         layers = list(own[0]["probes"]["linear"]["layers"])
@@ -66,7 +80,7 @@ def _heat_map(plt, rows, models, file: Path) -> Path:
                 axes.text(x, y, f"{PERCENT * value:.1f}", ha="center", va="center", color=color, fontsize=8)
         axes.set_xticks(range(len(own)), [row["task"] for row in own], rotation=45, ha="right")
         axes.set_yticks(range(len(layers)), layers)
-        axes.set_title(f"{Path(model).name}: linear probe, %")
+        axes.set_title(f"{name}: linear probe, %")
     figure.savefig(file, dpi=120)
     plt.close(figure)
     return file
@@ -77,7 +91,7 @@ def _relative(value: float, column: Sequence[float]) -> float:
     return (value - min(column)) / span if span > 0 and math.isfinite(span) else 0.5
 
 
-def _curves(plt, rows, models, file: Path) -> Path:
+def _curves(plt, rows, names: dict[str, str], file: Path) -> Path:
     """Score by layer, one panel a task, one line a model, ± one deviation."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     columns = min(3, len(tasks))
@@ -88,13 +102,14 @@ def _curves(plt, rows, models, file: Path) -> Path:
         scores = list(row["probes"]["linear"]["layers"].values())
         depth = [layer / (len(scores) - 1) for layer in range(len(scores))]
         means, stds = [PERCENT * s["mean"] for s in scores], [PERCENT * s["std"] for s in scores]
-        color = f"C{models.index(row['model'])}"
-        panels[row["task"]].errorbar(depth, means, stds, marker="o", markersize=3, color=color, label=Path(row["model"]).name)
+        color = f"C{list(names).index(row['model'])}"
+        panels[row["task"]].errorbar(depth, means, stds, marker="o", markersize=3, color=color, label=names[row["model"]])
         panels[row["task"]].set_title(f"{row['task']} ({row['primary']}, %)", fontsize=10)
         panels[row["task"]].set_xlabel("depth (0: front end, 1: last layer)", fontsize=8)
     for axes in list(all_axes.flat)[len(tasks) :]:
         axes.set_axis_off()
-    all_axes.flat[0].legend(fontsize=8)
+    lines_of = {label: line for axes in panels.values() for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines_of.values(), lines_of.keys(), loc="outside lower center", ncols=columns, fontsize=8)
     figure.savefig(file, dpi=120)
     plt.close(figure)
     return file

@@ -29,7 +29,7 @@ def run_retrieval(features: Features, label: str, primary: str, shuffle: bool = 
 
 
 def chance_retrieval(features: Features, label: str) -> dict[str, float]:
-    """What a random order gives on average."""
+    """What one random order gives."""
     tracks = np.array([clip.labels[label] for clip in features.clips])
     is_test = np.array([clip.split == "test" for clip in features.clips])
     noise = np.random.default_rng(0).standard_normal((len(tracks), 64)).astype(np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import metrics
 from .encoders import FRAME_RATE
+from .labels import event_times
 from .manifests import Clip
 
 
@@ -59,12 +60,8 @@ class TempoTarget(ClassTarget):
         return metrics.tempo_scores(self._bpm(clips), self.classes[outputs.argmax(axis=1)])
 
     def _bpm(self, clips: Sequence[Clip]) -> np.ndarray:
-        """→ [N]. Raises ValueError for a label of several numbers or none."""
-        labels = [np.atleast_1d(clip.labels[self.label]) for clip in clips]
-        wrong = [label.tolist() for label in labels if len(label) != 1]
-        if wrong:
-            raise ValueError(f"a tempo is one number (beats per minute), got {wrong[0]}: give one for each clip.")
-        return np.array([float(label[0]) for label in labels])
+        """→ [N]."""
+        return np.array([float(np.atleast_1d(clip.labels[self.label])[0]) for clip in clips])
 
 
 class MultilabelTarget:
@@ -170,8 +167,7 @@ class EventsTarget:
         self.label = label
 
     def times(self, clip: Clip) -> np.ndarray:
-        label = clip.labels[self.label]
-        return np.array(label["events"] if isinstance(label, dict) else label, dtype=float)
+        return event_times(clip.labels[self.label])
 
     def rows(self, clips, counts) -> np.ndarray:
         """→ [R, 1]: 1 in the frame that holds an event."""

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .manifests import Clip, label_kind, with_label
+from .manifests import SPLIT_ALIASES, Clip, label_kind, read_clips, usual_splits, with_label
 
 
 BATCH_CLIPS = 8
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--manifest", required=True, help="as in `muq-hf probe`, for instance magnatagatune:FOLDER")
     parser.add_argument("--label", help="key of the manifest's labels (default: the only one)")
-    parser.add_argument("--split", default="test", help="clips of this split are scored (default: test)")
+    parser.add_argument("--split", help="clips of this split are scored (default: test, or all if the manifest has no `split`)")
     parser.add_argument("--template", default=PLACE, help='text for a label, for instance "a song with {}" (default: the label)')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--output", type=Path, help="write the scores to this JSON file")
@@ -32,21 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..checkpoints import MUQ_MULAN_TINY, or_own, short_name
     from ..devices import resolve_device
+    from . import require
     from .builders import read_labelled
     from .guards import refuse_leak, training_music
 
-    _, clips = read_labelled(arguments.manifest)
+    require("sklearn", "mir_eval")
+    _, clips = read_labelled(arguments.manifest, read_clips)
     labels = sorted({label for clip in clips for label in clip.labels})
     if arguments.label is None and len(labels) > 1:
         raise ValueError(f"choose one --label of: {', '.join(labels)}.")
     label = arguments.label or labels[0]
-    clips = [clip for clip in with_label(clips, label) if clip.split == arguments.split]
-    if not clips:
-        raise ValueError(f"no clip of split {arguments.split!r} has the label {label!r}.")
+    clips = scored_clips(with_label(clips, label), arguments.split)
     folder = or_own(arguments.model, MUQ_MULAN_TINY)
     trained_on = training_music(folder)
     if trained_on:
-        refuse_leak(clips, trained_on, folder, arguments.split)
+        refuse_leak(clips, trained_on, folder, clips[0].split)
     model, processor = load_joint(folder)
     model = model.to(resolve_device(arguments.device)).eval()
     scores = zero_shot_scores(model, processor, clips, label, arguments.template)
@@ -57,6 +59,22 @@ def run(arguments: argparse.Namespace) -> int:
         said = {"model": short_name(folder), "manifest": arguments.manifest, "label": label, "template": arguments.template}
         arguments.output.write_text(json.dumps({**said, **scores}, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def scored_clips(clips: Sequence[Clip], split: str | None) -> list[Clip]:
+    """The clips of `split`; without one those of the test split, or all, as test clips, where none has a split.
+
+    Raises ValueError if there are none, and for splits that are none of `SPLITS`.
+    """
+    if all(clip.split is None for clip in clips):
+        if split is not None:
+            raise ValueError(f"no clip has a split: leave --split {split} out, and all are scored.")
+        return [replace(clip, split="test") for clip in clips]
+    split = SPLIT_ALIASES.get(split, split) or "test"
+    chosen = [clip for clip in usual_splits(clips) if clip.split == split]
+    if not chosen:
+        raise ValueError(f"no clip of split {split!r} has the label; splits here: {', '.join(sorted({c.split for c in clips}))}.")
+    return chosen
 
 
 def load_joint(folder: str):
@@ -91,19 +109,23 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
     batches = [_embed(model, processor, clips[i : i + BATCH_CLIPS], failures) for i in range(0, len(clips), BATCH_CLIPS)]
     check_failures(failures, len(clips))
     clips = [clip for read, _ in batches for clip in read]
-    audio_vectors = torch.cat([vectors for _, vectors in batches])  # [N, D]
+    audio_vectors = torch.cat([vectors for read, vectors in batches if read])  # [N, D]
     target = TARGETS[kind](clips, label)
     texts = [template.replace(PLACE, str(name)) for name in target.classes]
     inputs = processor(text=texts, return_tensors="pt", padding=True).to(model.device)
-    text_vectors = _unit(model.get_text_features(**inputs))  # [K, D]
+    text_vectors = torch.nn.functional.normalize(_vectors(model.get_text_features(**inputs)), dim=-1)  # [K, D]
     cosines = (audio_vectors @ text_vectors.T).float().cpu().numpy()  # [N, K]
     found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
     return {**found, **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
 
 
-def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tuple[list[Clip], torch.Tensor]:
-    """→ the clips that can be read, and their vectors [B, D] of length 1."""
+def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tuple[list[Clip], torch.Tensor | None]:
+    """→ the clips that can be read, and their vectors [B, D] of length 1, if there are any.
+
+    What is longer than the extractor takes (CLAP: 10 s, of more it would draw a part) is the mean of its pieces.
+    """
     from ..audio import AudioError
+    from .encoders import longest_input
 
     read, waves = [], []
     for clip in clips:
@@ -114,10 +136,23 @@ def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tupl
             failures.append(str(error))
             print(f"left out: {error}", file=sys.stderr)
     if not waves:
-        return [], torch.empty(0)  # the one shape that `torch.cat` takes beside others
+        return [], None
+    longest = longest_input(processor.feature_extractor)  # seconds
+    most_samples = longest and longest * processor.feature_extractor.sampling_rate
+    pieces = [np.array_split(wave, math.ceil(len(wave) / most_samples) if most_samples else 1) for wave in waves]
+    flat = [piece for parts in pieces for piece in parts]
+    vectors = torch.cat([_audio_vectors(model, processor, flat[i : i + BATCH_CLIPS]) for i in range(0, len(flat), BATCH_CLIPS)])
+    means = [part.mean(dim=0) for part in vectors.split([len(parts) for parts in pieces])]
+    return read, torch.nn.functional.normalize(torch.stack(means), dim=-1)
+
+
+def _audio_vectors(model, processor, waves: list[np.ndarray]) -> torch.Tensor:
+    """→ [B, D]."""
+    from .encoders import nothing_longer
+
     rate = processor.feature_extractor.sampling_rate
-    inputs = processor(audio=waves, sampling_rate=rate, return_tensors="pt").to(model.device)
-    return read, _unit(model.get_audio_features(**inputs))
+    inputs = nothing_longer(processor(audio=waves, sampling_rate=rate, return_tensors="pt"))
+    return _vectors(model.get_audio_features(**inputs.to(model.device)))
 
 
 def _load(clip: Clip, extractor) -> np.ndarray:
@@ -129,6 +164,5 @@ def _load(clip: Clip, extractor) -> np.ndarray:
     return wave
 
 
-def _unit(output) -> torch.Tensor:
-    vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return torch.nn.functional.normalize(vectors, dim=-1)
+def _vectors(output) -> torch.Tensor:
+    return output if isinstance(output, torch.Tensor) else output.pooler_output

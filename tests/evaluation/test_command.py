@@ -14,9 +14,19 @@ from mulan_models import tiny_processor
 from transformers import BatchFeature
 
 from muq_hf import MuQMuLanFeatureExtractor, MuQMuLanModel, cli
-from muq_hf.evaluation.manifests import read_manifest
+from muq_hf.audio import load_audio
+from muq_hf.evaluation import zero_shot
+from muq_hf.evaluation.manifests import TEST_SHARE, read_manifest
+from muq_hf.evaluation.probes import MAX_FITTED_ROWS
 from muq_hf.evaluation.tasks import TASKS, subset
 from muq_hf.evaluation.zero_shot import load_joint, zero_shot_scores
+
+
+def test_help_says_how_splits_and_rows_are_drawn(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["probe", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{TEST_SHARE:.0%} of the groups".replace("%", " %") in said and f"{MAX_FITTED_ROWS:,} rows" in said
 
 
 def test_list_names_every_task(capsys):
@@ -104,6 +114,35 @@ def test_a_named_kind_does_not_let_mixed_classes_through(tmp_path, capsys):
     assert "got both 'a' and 1" in capsys.readouterr().err
 
 
+def test_a_label_that_cannot_be_probed_leaves_the_others(tones, tmp_path, capsys):
+    rows = [json.loads(line) for line in tones.read_text().splitlines()]
+    for row in rows:
+        row["path"] = str(tones.parent / row["path"])
+        row["labels"] = {"class": row["labels"]["class"], **({"rare": "x"} if row["split"] == "train" else {})}
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["probe", "--model", "cues", "--manifest", str(tmp_path / "m.jsonl"), "--no-baselines", "--workers", "1"]
+    command += ["--probes", "linear", "--seeds", "1", "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert "rare is left out: the label 'rare' cannot be probed: its train split has a single class" in said.err
+    assert "m class<br>accuracy" in said.out and "m rare" not in said.out
+    assert cli.main([*command, "--label", "rare"]) == 2
+
+
+def test_what_is_written_is_told_and_nothing_else(tones, tmp_path, capsys):
+    (tmp_path / "notes.txt").touch()
+    command = ["probe", "--model", "cues", "--manifest", str(tones), "--label", "class", "--no-baselines", "--workers", "1"]
+    assert cli.main([*command, "--probes", "linear", "--seeds", "1", "--output", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(f"written: {tmp_path / 'results.json'}, {tmp_path / 'results.md'}\n")
+
+
+@pytest.mark.parametrize("command", [["probe", "--suite", "small"], ["zero-shot", "--manifest", "set.csv"]])
+def test_a_missing_extra_is_named(command, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli.main(command) == 2
+    assert "the evaluation needs sklearn, mir_eval" in (said := capsys.readouterr().err) and "pip install 'muq-hf[eval]'" in said
+
+
 def test_small_suite_is_a_fixed_share_of_every_split(tones):
     clips = read_manifest(tones)
     small = subset(clips, 30, whole_groups=True)
@@ -117,6 +156,12 @@ class Oracle:
     """A model of audio and text that knows which of three frequencies dominates."""
 
     device = "cpu"
+
+    def to(self, device):
+        return self
+
+    def eval(self):
+        return self
 
     def get_text_features(self, numbers):
         return SimpleNamespace(pooler_output=torch.eye(3)[numbers])
@@ -187,6 +232,71 @@ def test_zero_shot_refuses_clips_that_the_model_was_trained_on(tones, tmp_path, 
     command = ["zero-shot", "--model", str(tmp_path), "--manifest", str(tones), "--label", "class", "--split", split]
     assert cli.main(command) == 2
     assert f"1 {split} files are in the training music" in capsys.readouterr().err
+
+
+def zero_shot_clips(tones, tmp_path, monkeypatch, capsys, *options, **split) -> str:
+    """What `muq-hf zero-shot` says of the test clips of the tones, with this `split` or without any."""
+    rows = [json.loads(line) for line in tones.read_text().splitlines()]
+    rows = [{**row, "path": str(tones.parent / row["path"]), **split} for row in rows if row.pop("split") == "test"]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(zero_shot, "load_joint", lambda folder: (Oracle(), Processor()))
+    cli.main(["zero-shot", "--manifest", str(tmp_path / "m.jsonl"), "--label", "class", *options])
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+@pytest.mark.parametrize("options, split", [([], {"split": "test"}), ([], {}), (["--split", "validation"], {"split": "dev"})])
+def test_zero_shot_scores_a_set_without_training_split(tones, tmp_path, monkeypatch, capsys, options, split):
+    assert "clips: 12\n" in zero_shot_clips(tones, tmp_path, monkeypatch, capsys, *options, **split)
+
+
+@pytest.mark.parametrize(
+    "options, split, message",
+    [
+        (["--split", "test"], {}, "no clip has a split: leave --split test out"),
+        ([], {"split": "valid"}, "no clip of split 'test' has the label; splits here: valid"),
+        ([], {"split": "tset"}, "must be one of train, valid, test"),
+    ],
+)
+def test_zero_shot_without_clips_to_score_says_why(tones, tmp_path, monkeypatch, capsys, options, split, message):
+    assert message in zero_shot_clips(tones, tmp_path, monkeypatch, capsys, *options, **split)
+
+
+class Limited(Processor):
+    """Takes a quarter of a second, and of more, as CLAP's, a part that it draws."""
+
+    feature_extractor = SimpleNamespace(sampling_rate=24_000, max_length_s=0.25)
+
+    def __call__(self, audio=None, **options):
+        if audio is not None:
+            assert all(len(wave) <= 6000 for wave in audio) and len(audio) <= zero_shot.BATCH_CLIPS
+        return super().__call__(audio=audio, **options)
+
+
+def test_zero_shot_hears_all_of_what_is_longer_than_the_model_takes(tones):
+    """The vectors (mean, 1) of the quarters of a clip have the direction (mean of the clip, 1)."""
+    clips = [clip for clip in read_manifest(tones) if clip.split == "test"]
+    oracle = Oracle()
+    oracle.get_audio_features = lambda waves: torch.stack([waves.mean(dim=1), torch.ones(len(waves))], dim=1)
+    _, vectors = zero_shot._embed(oracle, Limited(), clips, [])
+    means = [load_audio(clip.path, 24_000, start=clip.start, end=clip.end).mean() for clip in clips]
+    assert np.allclose(vectors[:, 0] / vectors[:, 1], means, atol=1e-6)
+
+
+class Fused(Limited):
+    """Calls one piece of a batch longer than it is."""
+
+    def __call__(self, audio=None, **options):
+        inputs = super().__call__(audio=audio, **options)
+        inputs["is_longer"] = torch.arange(len(audio))[:, None] == np.random.randint(len(audio))
+        return inputs
+
+
+def test_zero_shot_calls_no_piece_longer_than_it_is(tones):
+    oracle, longer = Oracle(), []
+    oracle.get_audio_features = lambda waves, is_longer: longer.append(is_longer.any()) or waves[:, :2]
+    zero_shot._embed(oracle, Fused(), read_manifest(tones)[:3], [])
+    assert len(longer) == 2 and not any(longer)
 
 
 def test_zero_shot_takes_the_published_format(tmp_path):

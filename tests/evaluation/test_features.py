@@ -2,11 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from muq_hf.audio import load_audio
+from muq_hf.evaluation import features
 from muq_hf.evaluation.encoders import load_encoder, num_frames
 from muq_hf.evaluation.features import _encode, _pieces, equalise, extract, only_one_writer
 from muq_hf.evaluation.manifests import Clip, read_manifest
@@ -113,6 +115,36 @@ def test_clip_whose_whole_frames_are_too_short_counts_as_unreadable(tones, tmp_p
 def test_set_without_its_files_is_refused(tmp_path, mel):
     with pytest.raises(ValueError, match="2 of 2 clips cannot be read"):
         extract(mel, [Clip(tmp_path / "a.wav"), Clip(tmp_path / "b.wav")], tmp_path, progress=False)
+
+
+def test_missing_files_are_counted_before_anything_is_encoded(tones, tmp_path):
+    encoder = Counting()
+    with pytest.raises(ValueError, match="1 of 11 clips cannot be read"):
+        extract(encoder, [*read_manifest(tones)[:10], Clip(tmp_path / "gone.wav")], tmp_path, progress=False)
+    assert encoder.clips == 0
+
+
+def test_long_clips_are_not_decoded_far_ahead(monkeypatch):
+    """Of 5 min each no more than an hour, and what the threads are at, waits to be encoded."""
+    decoded = []
+    monkeypatch.setattr(features, "load_audio", lambda path, rate, **_: decoded.append(path) or np.zeros(300 * rate, np.float32))
+    encoder = Framed()
+    encoder.name, encoder.min_samples = "framed", 1
+    clips = [(str(n), Clip(Path(f"{n}.wav"))) for n in range(64)]
+    batches = features._decoded(clips, encoder, equalised=False, workers=2, failures=[])
+    next(batches)
+    assert 12 <= len(decoded) <= 12 + 3
+    assert 1 + sum(len(batch) for batch in batches) == 64
+
+
+def test_some_rows_are_those_of_the_whole_layer(click_frames):
+    rows = np.array([3, 250, 99, 100])
+    assert np.array_equal(click_frames.layer(0, rows), click_frames.layer(0)[rows])
+
+
+def test_counting_rows_reads_no_features(click_frames, monkeypatch):
+    monkeypatch.setattr(np, "memmap", None)
+    assert click_frames.counts.sum() == 100 * len(click_frames.clips)
 
 
 def test_frames_come_at_25_hz(click_frames):

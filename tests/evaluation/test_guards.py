@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_renamed_file_is_known_by_its_content(checkpoint, tones, tmp_path):
     record(checkpoint, {"path": "x/other.wav", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     renamed = replace(clip, path=tmp_path / "new name.wav")
     shutil.copy(clip.path, renamed.path)
-    with pytest.raises(LeakError):
+    with pytest.raises(LeakError, match="known by its content"):
         refuse_leak([renamed], training_music(checkpoint), "model")
 
 
@@ -72,3 +73,11 @@ def test_cues_tell_loudness_and_bandwidth():
     rows = cues.pooled(np.stack([wide, 0.5 * wide, narrow]))[0]
     assert rows[0, 0] - rows[1, 0] == pytest.approx(6.02, abs=0.01)
     assert rows[:, 1].tolist() == [12_000, 12_000, 4_000]
+
+
+def test_a_file_is_known_by_name_from_its_own_folder(checkpoint, tones, monkeypatch):
+    clip = next(clip for clip in read_manifest(tones) if clip.split == "test")
+    record(checkpoint, {"path": f"{clip.path.parent.name}/{clip.path.stem}.mp3"})
+    monkeypatch.chdir(clip.path.parent)
+    with pytest.raises(LeakError, match="known by its name"):
+        refuse_leak([replace(clip, path=Path(clip.path.name))], training_music(checkpoint), "model")

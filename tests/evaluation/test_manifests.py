@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from muq_hf.evaluation.manifests import Clip, label_kind, read_manifest, redraw_validation, write_manifest
+from muq_hf.evaluation.manifests import Clip, label_kind, read_clips, read_manifest, redraw_validation, write_manifest
 
 
 def write_lines(path, rows):
@@ -180,3 +180,58 @@ def test_validation_is_drawn_from_training_where_only_that_and_test_are_given(tm
 def test_too_few_groups_to_draw_splits_from_are_refused(tmp_path):
     with pytest.raises(ValueError, match="2 groups .* too few to draw the splits test, valid and train"):
         read_manifest(write_lines(tmp_path / "set.jsonl", [{"path": f"{name}.wav", "label": "a"} for name in "ab"]))
+
+
+@pytest.mark.parametrize(
+    "stretch", [{"start": 5, "end": 3}, {"start": -1}, {"end": 0}, {"start": float("nan")}, {"end": float("inf")}]
+)
+def test_a_stretch_that_is_none_is_refused_with_its_line(tmp_path, stretch):
+    lines = rows()
+    lines[1] |= stretch
+    with pytest.raises(ValueError, match="m.jsonl, line 2: `start` must be at least 0 and `end` after it"):
+        read_manifest(write_lines(tmp_path / "m.jsonl", lines))
+
+
+def test_one_file_under_two_names_is_one_stretch(tmp_path):
+    lines = rows()
+    lines[0]["path"], lines[2]["path"] = "song.wav", "../" + tmp_path.name + "/song.wav"
+    with pytest.raises(ValueError, match="the same music"):
+        read_manifest(write_lines(tmp_path / "m.jsonl", lines))
+
+
+def test_redrawn_validation_does_not_depend_on_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    splits = ["valid"] * 10 + ["train"] * 40
+    here, anywhere = (
+        [Clip(folder / f"{n}.wav", split=split, group="font") for n, split in enumerate(splits)] for folder in (Path(), tmp_path)
+    )
+    assert redraw_validation(here, 1) == redraw_validation(anywhere, 1)
+
+
+def test_an_empty_cell_of_tags_is_no_tags(tmp_path):
+    (tmp_path / "set.csv").write_text("path,labels,split\na.wav,,train\nb.wav,rock,test\n")
+    assert [clip.labels["label"] for clip in read_clips(tmp_path / "set.csv")] == [[], ["rock"]]
+
+
+@pytest.mark.parametrize("kind, label", [("frames", [[0, 1, "a"]]), ("regression", [0.5]), ("multilabel", ["rock"])])
+def test_an_empty_list_is_of_the_kind_of_the_others(kind, label):
+    assert label_kind([label, []]) == kind
+
+
+def test_a_label_beside_empty_labels_is_taken(tmp_path):
+    lines = [row | {"labels": None} for row in rows(label="x")]
+    assert read_manifest(write_lines(tmp_path / "m.jsonl", lines))[0].labels == {"label": "x"}
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.jsonl"])
+def test_a_file_that_is_not_utf_8_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes("path,label,split\ncafé.wav,a,train\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{name} is no text in UTF-8"):
+        read_clips(tmp_path / name)
+
+
+def test_a_wrong_file_of_segments_is_named(tmp_path):
+    (tmp_path / "set.csv").write_text("path,segments\na.wav,c.lab\n")
+    (tmp_path / "c.lab").write_text("0 1.5\n")
+    with pytest.raises(ValueError, match="set.csv, line 2, 'c.lab': "):
+        read_clips(tmp_path / "set.csv")

@@ -8,10 +8,12 @@ import mir_eval
 import numpy as np
 import pytest
 
+from muq_hf.evaluation import probes
+from muq_hf.evaluation.features import Features
 from muq_hf.evaluation.manifests import Clip
 from muq_hf.evaluation.probes import guessing_scores, majority_scores, run_probes, summary
 from muq_hf.evaluation.retrieval import chance_retrieval, run_retrieval
-from muq_hf.evaluation.targets import TARGETS, ClassTarget, EventsTarget
+from muq_hf.evaluation.targets import PRIMARY, TARGETS, ClassTarget, EventsTarget
 
 
 @pytest.mark.parametrize("probe", ["linear", "mlp"])
@@ -120,11 +122,34 @@ def test_a_tempo_may_be_a_list_of_one_number():
     assert listed.score(clips, [1], np.eye(listed.num_outputs)[listed.rows(clips, [1])])["acc1"] == 1.0
 
 
-@pytest.mark.parametrize("label", [[], [120.0, 60.0]])
-def test_a_tempo_of_several_numbers_is_refused(label):
-    clips = [Clip(Path("x"), labels={"tempo": label})]
-    with pytest.raises(ValueError, match="a tempo is one number"):
-        TARGETS["tempo"](clips, "tempo").rows(clips, [1])
+@pytest.mark.parametrize(
+    "label, kind, shuffle, fits", [("class", "class", False, 1), ("class", "class", True, 2), ("tags", "multilabel", False, 2)]
+)
+def test_a_linear_probe_without_randomness_is_fitted_once(tone_features, label, kind, shuffle, fits):
+    """No deviation is told that was not measured."""
+    target = TARGETS[kind](tone_features.clips, label)
+    result = run_probes(tone_features, target, PRIMARY[kind], seeds=2, probes=["linear"], shuffle=shuffle)
+    assert len(result.linear) == len(result.chosen_layers) == len(result.layers["mel"]) == fits
+
+
+def test_rows_beyond_the_most_that_are_fitted_are_drawn_for_each_seed(tone_features, monkeypatch):
+    monkeypatch.setattr(probes, "MAX_FITTED_ROWS", 20)
+    target = TARGETS["class"](tone_features.clips, "class")
+    result = run_probes(tone_features, target, "accuracy", seeds=2, probes=["linear"])
+    assert (result.fitted_rows, len(result.linear)) == (20, 2)
+
+
+@pytest.mark.parametrize("probe, parts", [("linear", [12]), ("mlp", [5, 5, 2])])
+def test_no_more_rows_are_held_than_a_fit_needs(tone_features, probe, parts, monkeypatch):
+    target, read = TARGETS["class"](tone_features.clips, "class"), []
+    whole = run_probes(tone_features, target, "accuracy", seeds=1, probes=[probe])
+    monkeypatch.setattr(probes, "TEST_BLOCK", 5)
+    monkeypatch.setattr(
+        Features, "layer", lambda self, layer, rows: read.append(len(rows)) or self.store.read(self.keys, layer, rows)
+    )
+    assert run_probes(tone_features, target, "accuracy", seeds=1, probes=[probe]) == whole
+    split = [clip.split for clip in tone_features.clips]
+    assert read == [split.count("valid"), split.count("train"), *parts]
 
 
 def test_probes_repeat_exactly(tone_features):

@@ -1,0 +1,106 @@
+"""A label that is none of its kind, and a split with too little of it, are refused before anything is computed."""
+
+from pathlib import Path
+
+import pytest
+
+from muq_hf.evaluation.benchmark import Question
+from muq_hf.evaluation.labels import LABELS, check_labels, check_splits
+from muq_hf.evaluation.manifests import Clip
+from muq_hf.evaluation.targets import PRIMARY
+
+
+def labelled(values, split="train"):
+    return [Clip(Path(f"{split}{n}.wav"), split=split, group=f"{split}{n}", labels={"x": v}) for n, v in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    "kind, wrong, named",
+    [
+        ("class", ["rock"], r"\['rock'\]"),
+        ("class", 0.5, "0.5"),
+        ("pitch", "C4", "C4"),
+        ("pitch", [60.0], "60.0"),
+        ("key", "C:maj", "C:maj"),
+        ("key", ["C major"], "C major"),
+        ("tempo", float("nan"), "nan"),
+        ("tempo", 0.0, "0.0"),
+        ("tempo", -5, "-5"),
+        ("tempo", [], r"\[\]"),
+        ("tempo", [120.0, 60.0], r"\[120.0, 60.0\]"),
+        ("multilabel", "rock", "rock"),
+        ("multilabel", ["rock", 3], "3"),
+        ("regression", [1.0, float("inf")], "inf"),
+        ("regression", [], r"\[\]"),
+        ("regression", "loud", "loud"),
+        ("frames", [[0, 1, "a"], [2, 1, "b"]], r"\[2, 1, 'b'\]"),
+        ("frames", [[0, 1]], r"\[0, 1\]"),
+        ("chord", [], r"\[\]"),
+        ("chord", [[0, 1, "C:maj"], [1, 2, "Gmajor"]], "Gmajor"),
+        ("chord", [[0, 4, "C:maj"], [2, 3, "G:maj"]], "C:maj.*G:maj"),
+        ("events", "0.5", "0.5"),
+        ("events", {"events": [1.0, 0.5]}, "1.0, 0.5"),
+        ("events", [0.5, float("nan")], "nan"),
+    ],
+)
+def test_a_label_of_another_kind_is_refused_with_its_clip(kind, wrong, named):
+    with pytest.raises(ValueError, match=f"train0.wav: a label of kind '{kind}' is .* holds .*{named}"):
+        check_labels(labelled([wrong]), "x", kind)
+
+
+@pytest.mark.parametrize(
+    "kind, values",
+    [
+        ("class", ["rock", "jazz"]),
+        ("class", [1990, 2000.0]),
+        ("pitch", [60, 61]),
+        ("pitch", ["60", "61"]),
+        ("key", ["C# major", "Bb minor", "X"]),
+        ("tempo", [120, [60.5], "90"]),
+        ("multilabel", [["rock", "loud"], []]),
+        ("regression", [1, 0.5]),
+        ("regression", [[1, 2.5], [0.0, -1.0]]),
+        ("frames", [[[0, 1, "a"], [0.5, 2, 7]], []]),
+        ("chord", [[[1, 2, "N"], [0, 1.0004, "C:maj/3"]], [[0, 9.5, "Eb:hdim7"]]]),
+        ("events", [{"events": []}, [0.5, 1, 1.5]]),
+    ],
+)
+def test_labels_of_their_kind_are_taken(kind, values):
+    check_labels(labelled(values), "x", kind)
+
+
+def test_every_kind_is_checked():
+    assert LABELS.keys() == PRIMARY.keys()
+
+
+def test_numbers_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="as many numbers for every clip, got 1 and 2"):
+        check_labels(labelled([[1.0, 2.0], [1.0]]), "x", "regression")
+
+
+@pytest.mark.parametrize(
+    "kind, train, valid, test, lack",
+    [
+        ("class", ["a", "b"], ["a"], [], "test split has no clip"),
+        ("class", ["a", "a"], ["a"], ["b"], "train split has a single class"),
+        ("tempo", [[90.0], [90.0]], [80.0], [80.0], "train split has a single class"),
+        ("regression", [0.0, 1.0], [0.5], [0.1, 0.2], "valid split has a single clip"),
+        ("multilabel", [["x"], ["x"]], [["x"], []], [["x"], []], "train split has the same tags"),
+        ("multilabel", [["x"], []], [["x"], []], [["x"]], "test split has the same tags"),
+        ("events", [[], []], [[0.5]], [[0.5]], "train split has no event"),
+        ("frames", [[[0, 1, "a"], [1, 2, "b"]]], [[]], [[[0, 1, "a"]]], "valid split has no segment"),
+        ("chord", [[[0, 1, "N"]]], [[[0, 1, "N"]]], [[[0, 1, "N"]]], "train split has a single class"),
+    ],
+)
+def test_a_split_with_too_little_is_named(kind, train, valid, test, lack):
+    clips = labelled(train) + labelled(valid, "valid") + labelled(test, "test")
+    with pytest.raises(ValueError, match=f"the label 'x' cannot be probed: its {lack}"):
+        check_splits(clips, "x", kind)
+
+
+def test_a_question_is_refused_before_anything_is_computed():
+    clips = labelled(["rock", "jazz"]) + labelled(["rock"], "valid") + labelled(["jazz"], "test")
+    with pytest.raises(ValueError, match="kind 'multilabel'"):
+        Question.of("set", clips, "x", "multilabel")
+    with pytest.raises(ValueError, match="test split has no clip"):
+        Question.of("set", clips[:-1], "x", "class")
