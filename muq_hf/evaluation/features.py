@@ -3,8 +3,8 @@
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,7 +218,7 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
                 by_length, ahead = {}, 0.0
 
 
-def _few_at_once(pool: ThreadPoolExecutor, work, items: Sequence, most: int) -> Iterator:
+def _few_at_once(pool: ThreadPoolExecutor, work, items: Iterable, most: int) -> Iterator:
     """What `pool.map` gives, with at most so many results that nobody has taken yet."""
     running: deque = deque()
     for item in items:
@@ -244,18 +244,12 @@ def _encoded(encoder: Encoder, batches: Iterator[list], per_frame: bool) -> Iter
     Of a small model on a CPU each core takes a batch: most steps are too small to share one.
     """
     threads = torch.get_num_threads() if _is_on_cpu(encoder) and _is_small(encoder) else 1
-    running: deque = deque()
+
+    def encode(batch: list) -> tuple[list[str], list]:
+        return [key for key, _ in batch], _encode(encoder, np.stack([wave for _, wave in batch]), per_frame)
+
     with torch_threads(torch.get_num_threads() // threads), ThreadPoolExecutor(threads) as pool:
-        for batch in batches:
-            running.append((batch, pool.submit(_encode, encoder, np.stack([wave for _, wave in batch]), per_frame)))
-            if len(running) > threads:
-                yield _finished(*running.popleft())
-        while running:
-            yield _finished(*running.popleft())
-
-
-def _finished(batch: list, future: Future) -> tuple[list[str], list]:
-    return [key for key, _ in batch], future.result()
+        yield from _few_at_once(pool, encode, batches, threads)
 
 
 def _is_on_cpu(encoder: Encoder) -> bool:
