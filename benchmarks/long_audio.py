@@ -21,8 +21,8 @@ from memory import SAMPLE_RATE, resident_bytes, restart_peak
 
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
-from muq_hf.pipeline_muq import JOINS, MuQFeatureExtractionPipeline
-from muq_hf.windowing_muq import WindowLengths, stream_windows
+from muq_hf.models.pipeline_muq import JOINS, MuQFeatureExtractionPipeline
+from muq_hf.models.windowing_muq import WindowLengths, stream_windows
 
 
 def write_recording(files: list[str], seconds: float, path: Path) -> None:

@@ -28,7 +28,7 @@ import soundfile
 import torch
 
 from muq_hf import MuQConfig, MuQModel
-from muq_hf.cpu_muq import emulates
+from muq_hf.models.cpu_muq import emulates
 
 
 ROOT = Path(__file__).resolve().parent.parent

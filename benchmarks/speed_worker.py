@@ -66,7 +66,7 @@ class Ours:
 
     def _exported(self):
         """The folder of the model's ONNX files, written when first asked for."""
-        from muq_hf.onnx.export import export_onnx
+        from muq_hf.onnx.onnx_files import export_onnx
 
         folder = self.folder.with_name("onnx")
         if not folder.exists():

@@ -7,21 +7,20 @@ the classes below are imported on first use.
 from importlib import import_module
 
 from .registration import register_when_imported
+from .version import __version__  # noqa: F401
 
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
-    "configuration_muq": ("MelRVQConfig", "MuQConfig"),
-    "feature_extraction_muq": ("MuQFeatureExtractor",),
-    "modeling_muq": ("MelRVQModel", "MuQForPreTraining", "MuQModel"),
-    "classification_muq": ("MuQForAudioFrameClassification", "MuQForSequenceClassification"),
-    "pipeline_muq": ("MuQFeatureExtractionPipeline",),
-    "configuration_muq_mulan": ("MuQMuLanConfig",),
-    "feature_extraction_muq_mulan": ("MuQMuLanFeatureExtractor",),
-    "processing_muq_mulan": ("MuQMuLanProcessor",),
-    "modeling_muq_mulan": ("MuQMuLanAudioModelWithProjection", "MuQMuLanModel", "MuQMuLanTextModelWithProjection"),
-    "pipeline_muq_mulan": ("MuQMuLanFeatureExtractionPipeline",),
+    "models.configuration_muq": ("MelRVQConfig", "MuQConfig"),
+    "models.feature_extraction_muq": ("MuQFeatureExtractor",),
+    "models.modeling_muq": ("MelRVQModel", "MuQForPreTraining", "MuQModel"),
+    "models.classification_muq": ("MuQForAudioFrameClassification", "MuQForSequenceClassification"),
+    "models.pipeline_muq": ("MuQFeatureExtractionPipeline",),
+    "models.configuration_muq_mulan": ("MuQMuLanConfig",),
+    "models.feature_extraction_muq_mulan": ("MuQMuLanFeatureExtractor",),
+    "models.processing_muq_mulan": ("MuQMuLanProcessor",),
+    "models.modeling_muq_mulan": ("MuQMuLanAudioModelWithProjection", "MuQMuLanModel", "MuQMuLanTextModelWithProjection"),
+    "models.pipeline_muq_mulan": ("MuQMuLanFeatureExtractionPipeline",),
     "checkpoints": ("MUQ_MULAN_TINY", "MUQ_TINY"),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -5,15 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .decoding_muq import (
-    AUDIO_SUFFIXES,
-    REASONS,
-    AudioError,
-    AudioSource,
-    load_audio,
-    open_audio,
-    stream_audio,
-)
+from .models.decoding_muq import AUDIO_SUFFIXES, REASONS, AudioError, AudioSource, load_audio, open_audio, stream_audio
 
 
 __all__ = [

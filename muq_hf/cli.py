@@ -13,15 +13,15 @@ from .allocator import reuse_memory
 
 
 COMMANDS = {  # name: (module, one line for the list of commands)
-    "embed": ("muq_hf.inference.command", "embed music files: one Parquet table of vectors, or frames per file"),
-    "tag": ("muq_hf.inference.tag_command", "score music files against words with a MuQ-MuLan"),
-    "search": ("muq_hf.inference.search_command", "find music by words or by other music, in a table of `embed`"),
-    "train": ("muq_hf.training.command", "train the tokenizer, MuQ, and its refinement, from a folder of music"),
-    "data": ("muq_hf.training.data_check", "check music before training: hours, rates, silence, duplicates"),
-    "probe": ("muq_hf.evaluation.command", "ask what a model's features know: probes and retrieval on labelled music"),
-    "zero-shot": ("muq_hf.evaluation.zero_shot", "tag labelled music by text alone, and score the tags"),
-    "export": ("muq_hf.onnx.command", "write a model as ONNX files, checked in ONNX Runtime"),
-    "convert": ("muq_hf.hub.command", "convert published checkpoints, and prepare folders for the Hub"),
+    "embed": ("muq_hf.commands.embed", "embed music files: one Parquet table of vectors, or frames per file"),
+    "tag": ("muq_hf.commands.tag", "score music files against words with a MuQ-MuLan"),
+    "search": ("muq_hf.commands.search", "find music by words or by other music, in a table of `embed`"),
+    "train": ("muq_hf.commands.train", "train the tokenizer, MuQ, and its refinement, from a folder of music"),
+    "data": ("muq_hf.commands.data", "check music before training: hours, rates, silence, duplicates"),
+    "probe": ("muq_hf.commands.probe", "ask what a model's features know: probes and retrieval on labelled music"),
+    "zero-shot": ("muq_hf.commands.zero_shot", "tag labelled music by text alone, and score the tags"),
+    "export": ("muq_hf.commands.export", "write a model as ONNX files, checked in ONNX Runtime"),
+    "convert": ("muq_hf.commands.convert", "convert published checkpoints, and prepare folders for the Hub"),
 }
 USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras
 EXIT_USER_ERROR = 2

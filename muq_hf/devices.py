@@ -1,5 +1,7 @@
 """Where and in which precision a command computes."""
 
+from contextlib import contextmanager
+
 import torch
 
 
@@ -15,3 +17,14 @@ def resolve_device(device: str) -> torch.device:
         there = ", ".join(name for name in available if available[name])
         raise ValueError(f"device {device!r} is not available; valid here: auto, {there}.")
     return torch.device(device)
+
+
+@contextmanager
+def torch_threads(number: int):
+    """`number` of torch's threads, for this thread and those that start within."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

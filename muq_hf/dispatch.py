@@ -2,8 +2,8 @@
 
 from transformers import AutoTokenizer, FeatureExtractionPipeline
 
-from .pipeline_muq import MuQFeatureExtractionPipeline
-from .pipeline_muq_mulan import MuQMuLanFeatureExtractionPipeline
+from .models.pipeline_muq import MuQFeatureExtractionPipeline
+from .models.pipeline_muq_mulan import MuQMuLanFeatureExtractionPipeline
 
 
 AUDIO_PIPELINES = {"muq": MuQFeatureExtractionPipeline}  # by model type

@@ -22,15 +22,15 @@ def register() -> None:
     )
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
-    from .configuration_muq import MelRVQConfig, MuQConfig
-    from .configuration_muq_mulan import MuQMuLanConfig
     from .dispatch import FeatureExtractionDispatch
-    from .feature_extraction_muq import MuQFeatureExtractor
-    from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
-    from .modeling_muq import MelRVQModel, MuQForPreTraining, MuQModel
-    from .modeling_muq_mulan import MuQMuLanModel
-    from .processing_muq_mulan import MuQMuLanProcessor
+    from .models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
+    from .models.configuration_muq import MelRVQConfig, MuQConfig
+    from .models.configuration_muq_mulan import MuQMuLanConfig
+    from .models.feature_extraction_muq import MuQFeatureExtractor
+    from .models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+    from .models.modeling_muq import MelRVQModel, MuQForPreTraining, MuQModel
+    from .models.modeling_muq_mulan import MuQMuLanModel
+    from .models.processing_muq_mulan import MuQMuLanProcessor
 
     for config_class in (MuQConfig, MelRVQConfig, MuQMuLanConfig):
         AutoConfig.register(config_class.model_type, config_class, exist_ok=True)

@@ -13,16 +13,7 @@ import pytest
 import soundfile
 import soxr
 
-from muq_hf.audio import (
-    AUDIO_SUFFIXES,
-    REASONS,
-    AudioError,
-    audio_info,
-    check_audible,
-    find_audio,
-    load_audio,
-    stream_audio,
-)
+from muq_hf.audio import AUDIO_SUFFIXES, REASONS, AudioError, audio_info, check_audible, find_audio, load_audio, stream_audio
 
 
 RATE = 24_000  # Hz

@@ -36,13 +36,13 @@ def run(code, folder=None):
     return process.stdout.split()
 
 
-@pytest.mark.parametrize("imports", ["import muq_hf", "import muq_hf.pipeline_muq"])
+@pytest.mark.parametrize("imports", ["import muq_hf", "import muq_hf.models.pipeline_muq"])
 def test_the_auto_classes_know_the_models(imports):
     run(imports + KNOWN)
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, muq_hf, muq_hf.audio, muq_hf.windowing_muq; print(*sys.modules)"
+    code = "import sys, muq_hf, muq_hf.audio, muq_hf.models.windowing_muq; print(*sys.modules)"
     assert not {"torch", "transformers"} & set(run(code))
 
 

@@ -1,4 +1,4 @@
-"""Weights that come with the package: small, trained on free music by `examples/checkpoints/train.py`, under CC-BY-SA-4.0.
+"""Weights that come with the package: small, trained on free music by `research/checkpoints/train.py`, under CC-BY-SA-4.0.
 
 They are neither the weights of MuQ's authors nor those of the paper.
 """

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from ..configuration_muq import SpectrogramConfig
-from ..spectrogram_muq import LogMelSpectrogram
-from .encoders import MAX_SECONDS, NoTimeAxisError, short_hash, to_frame_rate
+from ..models.configuration_muq import SpectrogramConfig
+from ..models.spectrogram_muq import LogMelSpectrogram
+from ..storage.fingerprint import short_hash
+from .encoders import MAX_SECONDS, NoTimeAxisError, to_frame_rate
 
 
 MEL_BANDS = 96

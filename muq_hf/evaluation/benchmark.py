@@ -11,8 +11,8 @@ from . import guards
 from .baselines import Chroma, RecordingCues
 from .encoders import Encoder, NoTimeAxisError
 from .features import extract
+from .labelled_clips import Clip
 from .labels import check_labels, check_splits
-from .manifests import Clip
 from .metrics import key_scores
 from .probes import PROBES, ProbeResult, guessing_scores, majority_scores, run_probes, summary
 from .retrieval import chance_retrieval, run_retrieval

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from .manifests import LABEL, Clip, read_manifest
+from .labelled_clips import LABEL, Clip, read_manifest
 
 
 # The fault-filtered split of GTZAN (Kereliuk, Sturm and Larsen 2015, arXiv 1507.04761): 443, 197 and 290 excerpts of 1,000;

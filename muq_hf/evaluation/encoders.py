@@ -1,29 +1,19 @@
 """One face for every model under test: waveforms [B, S] of one length → features per layer, per clip or per frame."""
 
-import hashlib
-import importlib.util
 import inspect
-import json
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
 
-from ..checkpoints import short_name
-from ..configuration_muq import PRESETS, MuQConfig, is_muq_config
-from ..configuration_muq_mulan import is_mulan_config
-from ..fingerprint import weights_hash
-from ..modeling_muq import MuQModel
-from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
+from ..models.modeling_muq import MuQModel
+from ..storage.fingerprint import short_hash, weights_hash
 
 
 FRAME_RATE = 25  # Hz, of frame features whatever the model's own rate
 MAX_SECONDS = 30.0  # longer clips are seen in pieces
-RANDOM = "random:"
 AUDIO_TOWERS = ("audio_model", "audio_tower", "audio_encoder")
 
 
@@ -57,14 +47,6 @@ def to_frame_rate(states: torch.Tensor, num_samples: int, sampling_rate: int) ->
     """[B, T, D] that span `num_samples` → the same at `FRAME_RATE`: means of faster frames, copies of slower ones."""
     wanted = num_frames(num_samples, sampling_rate)
     return F.adaptive_avg_pool1d(states.transpose(1, 2), wanted).transpose(1, 2)
-
-
-def short_hash(*parts) -> str:
-    """16 hex digits that depend on all parts, each something JSON can write or bytes."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:16]
 
 
 class MuQEncoder:
@@ -139,62 +121,6 @@ class TransformersEncoder:
             sees = f"{type(self.model).__name__} sees patches"
             raise NoTimeAxisError(f"{self.name} has no time axis ({sees}): leave frame tasks out.")
         return [to_frame_rate(state.float(), waves.shape[1], self.sampling_rate).cpu().numpy() for state in states]
-
-
-def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False) -> Encoder:
-    """`spec` is a Hub id or folder, "mel", "chroma", "cues", "random:PRESET" or "random:FOLDER", or "FILE.py:CLASS".
-
-    Raises ValueError for a spec that is none of these, OSError for a model that is not there.
-    """
-    from .baselines import BASELINES
-
-    if spec in BASELINES:
-        return BASELINES[spec]()
-    if spec.startswith(RANDOM):
-        return random_muq(spec.removeprefix(RANDOM), device)
-    if _is_adapter(spec):
-        file, _, class_name = spec.rpartition(":")
-        return _load_adapter(Path(file), class_name)
-    config, _ = PreTrainedConfig.get_config_dict(spec)
-    if is_muq_config(config):
-        return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
-    if is_mulan_config(config):
-        tower = MuQMuLanAudioModelWithProjection.from_pretrained(spec, dtype=torch.float32).audio_model.encoder
-        return MuQEncoder(tower.to(device), short_name(spec))
-    model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
-    return TransformersEncoder(model.to(device), extractor, spec)
-
-
-def is_checkpoint(spec: str) -> bool:
-    """Whether a spec of `load_encoder` is a Hub id or folder, which may say what it was trained on."""
-    from .baselines import BASELINES
-
-    return spec not in BASELINES and not spec.startswith(RANDOM) and not _is_adapter(spec)
-
-
-def _is_adapter(spec: str) -> bool:
-    return spec.rpartition(":")[0].endswith(".py")
-
-
-def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
-    """A MuQ with random weights: of a preset, or of the configuration in a folder."""
-    config = MuQConfig.from_preset(source) if source in PRESETS else MuQConfig.from_pretrained(source)
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        model = MuQModel(config)
-    return MuQEncoder(model.to(device), f"{RANDOM}{short_name(source)}")
-
-
-def _load_adapter(file: Path, class_name: str) -> Encoder:
-    if not file.is_file():
-        raise ValueError(f"there is no file {file} with an encoder {class_name!r}.")
-    module_spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, class_name):
-        raise ValueError(f"{file} defines no {class_name!r}.")
-    return getattr(module, class_name)()
 
 
 def _audio_tower(model: nn.Module) -> nn.Module:

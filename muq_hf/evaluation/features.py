@@ -15,10 +15,10 @@ import torch
 from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
-from ..files import lock_file
+from ..devices import torch_threads
+from ..storage.whole_files import lock_file
 from .encoders import FRAME_RATE, Encoder
-from .manifests import Clip
-from .threads import torch_threads
+from .labelled_clips import Clip
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..training_record import read_record
-from .manifests import Clip
+from ..storage.training_record import read_record
+from .labelled_clips import Clip
 
 
 CHANCE_MARGIN = 0.05  # a check may exceed chance by this and by two deviations

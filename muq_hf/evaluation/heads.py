@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from ..devices import torch_threads
 from .targets import IGNORED
-from .threads import torch_threads
 
 
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, on standardised features

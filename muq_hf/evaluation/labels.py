@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import mir_eval
 import numpy as np
 
-from .manifests import SPLITS, Clip, check_classes
+from .labelled_clips import SPLITS, Clip, check_classes
 
 
 LISTS = ("multilabel", "frames", "chord")  # of items that are right or wrong one by one

@@ -11,7 +11,7 @@ import numpy as np
 
 from .features import Features
 from .heads import ROWS_AT_ONCE, Predict, fit_head, fit_linear
-from .manifests import redraw_validation
+from .labelled_clips import redraw_validation
 from .targets import IGNORED, EventsTarget
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from . import metrics
 from .encoders import FRAME_RATE
+from .labelled_clips import Clip
 from .labels import event_times
-from .manifests import Clip
 
 
 IGNORED = -1  # target of a frame without label

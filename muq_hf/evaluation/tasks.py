@@ -1,11 +1,11 @@
-"""The benchmark's tasks over the corpus that `examples/corpus` builds."""
+"""The benchmark's tasks over the corpus that `research/corpus` builds."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .manifests import Clip, read_clips, read_manifest, with_label
+from .labelled_clips import Clip, read_clips, read_manifest, with_label
 
 
 HELD_OUT_LICENCE = "GPL"  # music that shipped weights are never trained on
@@ -86,7 +86,7 @@ def _find(task: Task, manifest: str, folders: Sequence[Path]) -> Path:
             return folder / manifest
     places = ", ".join(map(str, folders))
     raise ValueError(
-        f"the task {task.name} needs {manifest} in one of: {places}. Build the corpus with examples/corpus, or choose other "
+        f"the task {task.name} needs {manifest} in one of: {places}. Build the corpus with research/corpus, or choose other "
         "--tasks."
     )
 

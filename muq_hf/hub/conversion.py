@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
-from ..configuration_muq import MuQConfig
-from ..configuration_muq_mulan import MuQMuLanConfig
-from ..feature_extraction_muq import MuQFeatureExtractor
-from ..modeling_muq import MuQForPreTraining
-from ..modeling_muq_mulan import MuQMuLanModel
-from ..processing_muq_mulan import published_processor
-from ..published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
-from ..published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
+from ..models.configuration_muq import MuQConfig
+from ..models.configuration_muq_mulan import MuQMuLanConfig
+from ..models.feature_extraction_muq import MuQFeatureExtractor
+from ..models.modeling_muq import MuQForPreTraining
+from ..models.modeling_muq_mulan import MuQMuLanModel
+from ..models.processing_muq_mulan import published_processor
+from ..models.published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
+from ..models.published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
 from .card import card_data_of, model_card
 from .folders import new_folder
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..training_record import forget_places
+from ..storage.training_record import forget_places
 
 
 LEFT_BEHIND = ("README.md", "training_args.bin")  # they name places on the machine of the training

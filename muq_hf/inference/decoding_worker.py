@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..audio import AudioError, check_audible, stream_audio
-from .windows import WindowPlan, split_stream
+from .segments import WindowPlan, split_stream
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,24 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
-from .. import __version__
-from ..configuration_muq_mulan import MuQMuLanConfig, is_mulan_config
 from ..devices import DTYPES, resolve_device
-from ..files import replace_text
-from ..fingerprint import weights_hash
-from ..json_lines import read_json_lines, to_json_lines
-from ..modeling_muq import MuQModel
-from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection
-from .decoding import DecodingPool
+from ..models.configuration_muq_mulan import MuQMuLanConfig, is_mulan_config
+from ..models.modeling_muq import MuQModel
+from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection
+from ..storage.fingerprint import weights_hash
+from ..storage.json_lines import read_json_lines, to_json_lines
+from ..storage.whole_files import replace_text
+from ..version import __version__
+from .decoding_pool import DecodingPool
 from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, Message
+from .embed_settings import EmbedSettings
 from .encoding import WindowEncoder, resolve_layers
 from .frame_store import FrameStore
-from .inputs import collect_inputs, path_text
 from .joint import JOINT_LAYERS, JOINT_POOL, JointEncoder, check_joint_options
 from .journal import Journal
 from .parquet_store import ParquetStore
-from .settings import EmbedSettings
-from .windows import WindowPlan
+from .segments import WindowPlan
+from .sources import collect_inputs, path_text
 
 
 POOLS = ("mean", "max", "mean+std", "none")

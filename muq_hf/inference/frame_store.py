@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..configuration_muq import MuQConfig
-from ..files import replace_text, write_json
-from ..json_lines import read_json_lines, to_json_lines
-from .inputs import path_text
+from ..models.configuration_muq import MuQConfig
+from ..storage.json_lines import read_json_lines, to_json_lines
+from ..storage.whole_files import replace_text, write_json
+from .embed_settings import EmbedSettings
 from .journal import Journal
-from .settings import EmbedSettings
+from .sources import path_text
 
 
 HEADER_BYTES = 1024  # of a safetensors file, its length field included; frames can be written before their number is known

@@ -10,15 +10,15 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
 from ..audio import AudioError
-from ..configuration_muq_mulan import is_mulan_config
 from ..devices import DTYPES, resolve_device
-from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
-from ..fingerprint import weights_hash
-from ..modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel, MuQMuLanTextModelWithProjection
-from ..processing_muq_mulan import MuQMuLanProcessor
-from .combine import combine_windows
+from ..models.configuration_muq_mulan import is_mulan_config
+from ..models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel, MuQMuLanTextModelWithProjection
+from ..models.processing_muq_mulan import MuQMuLanProcessor
+from ..storage.fingerprint import weights_hash
 from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, decode_file
-from .windows import WindowPlan
+from .encoding import combine_windows
+from .segments import WindowPlan
 
 
 JOINT_LAYERS = (-1,)  # what stands in the column `layer`: joint vectors come after the last one

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import lock_file, write_json
-from .settings import EmbedSettings
+from ..storage.whole_files import lock_file, write_json
+from .embed_settings import EmbedSettings
 
 
 def window_dtype(vector_shape: tuple[int, ...]) -> np.dtype:

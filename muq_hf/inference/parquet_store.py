@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..configuration_muq import MuQConfig
-from .combine import combine_windows
-from .inputs import path_text
+from ..models.configuration_muq import MuQConfig
+from .embed_settings import EmbedSettings
+from .encoding import combine_windows
 from .journal import Journal
-from .settings import EmbedSettings
+from .sources import path_text
 
 
 ROWS_PER_GROUP = 4096  # 16 MB of vectors of size 1024

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..configuration_muq_mulan import MuQMuLanConfig
-from ..modeling_muq import MuQModel
-from ..modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
-from ..pooling_muq import pool_frames
-from ..windowing_muq import FRONT_END_STRIDE
+from ..models.configuration_muq_mulan import MuQMuLanConfig
+from ..models.modeling_muq import MuQModel
+from ..models.modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
+from ..models.pooling_muq import pool_frames
+from ..models.windowing_muq import FRONT_END_STRIDE
 
 
 class Mel(nn.Module):

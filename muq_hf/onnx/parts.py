@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..modeling_muq import MuQModel
-from ..modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
+from ..models.modeling_muq import MuQModel
+from ..models.modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
 from .graphs import AudioTower, Clips, Encoder, Mel, TextTower
 
 

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ..conformer_muq import ConvolutionModule
-from ..front_end_muq import ConvBlock
-from ..modeling_muq import MuQModel
+from ..models.conformer_muq import ConvolutionModule
+from ..models.front_end_muq import ConvBlock
+from ..models.modeling_muq import MuQModel
 from .spectrogram import ProductSpectrogram
 
 

@@ -5,8 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..configuration_muq import MuQConfig
-from ..spectrogram_muq import LogMelSpectrogram
+from ..models.configuration_muq import MuQConfig
+from ..models.spectrogram_muq import LogMelSpectrogram
 
 
 def angles(rows: torch.Tensor, columns: torch.Tensor, size: int) -> torch.Tensor:

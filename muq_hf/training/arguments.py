@@ -14,8 +14,8 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 
-from ..configuration_muq import MelRVQConfig, MuQConfig
-from ..configuration_muq_mulan import MuQMuLanConfig
+from ..models.configuration_muq import MelRVQConfig, MuQConfig
+from ..models.configuration_muq_mulan import MuQMuLanConfig
 
 
 @dataclass

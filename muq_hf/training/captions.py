@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..processing_muq_mulan import MuQMuLanProcessor
+from ..models.processing_muq_mulan import MuQMuLanProcessor
+from ..storage.manifests import manifest_entries
 from .clips import ClipDataset
-from .tracks import Track, manifest_entries
+from .tracks import Track
 
 
 CAPTION = 2  # random stream of one crop, besides those of clips.py

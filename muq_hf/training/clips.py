@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from ..audio import AudioError
-from ..decoding_muq import open_audio, resample
-from ..files import replace_text
-from ..json_lines import read_json_lines, to_json_lines
-from ..masking_muq import choose_blocks
+from ..models.decoding_muq import open_audio, resample
+from ..models.masking_muq import choose_blocks
+from ..storage.json_lines import read_json_lines, to_json_lines
+from ..storage.whole_files import replace_text
 from .tracks import Skipped, Track
 
 

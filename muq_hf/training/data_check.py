@@ -1,6 +1,5 @@
 """`muq-hf data check`: what a folder of music holds, what of it cannot be trained on, and a manifest of the rest."""
 
-import argparse
 import hashlib
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +10,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..audio import SILENCE, AudioError, audio_info, stream_audio
-from ..files import replace_text
-from ..json_lines import to_json_lines
-from .tracks import TRACK_FIELDS, Skipped, Track, find_tracks, is_saved_dataset, manifest_entries
+from ..storage.json_lines import to_json_lines
+from ..storage.manifests import manifest_entries
+from ..storage.whole_files import replace_text
+from .tracks import TRACK_FIELDS, Skipped, Track, find_tracks
 
 
 BLOCK_SECONDS = 10.0
 CHECK_RATE = 24_000  # Hz
 MAX_MISSING_SECONDS = 0.5  # of a track that has less music than its manifest or header says
-DESCRIPTION = """\
-Decode all music once and report hours, sampling rates, channels, silence, broken files and duplicates.
-
-  muq-hf data check MUSIC
-  muq-hf data check MUSIC --manifest music.jsonl    list what is sound, with durations, to train on: --data music.jsonl
-
-Of a manifest, the lines of sound tracks stay with all that they say ("text", "tags", labels).
-"""
 
 
 @dataclass(frozen=True)
@@ -39,26 +31,6 @@ class Checked:
     duration: float  # seconds
     silence: float
     digest: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = DESCRIPTION
-    parser.add_argument("action", choices=("check",))
-    parser.add_argument("data", metavar="DATA", help="folder of audio, JSONL manifest, or folder of a saved dataset")
-    parser.add_argument("--manifest", metavar="FILE.jsonl", help="write the sound tracks, each music once")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode (default: 2)")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    if arguments.manifest:
-        _check_target(Path(arguments.data), Path(arguments.manifest))
-    checked, skipped = check_data(arguments.data, arguments.workers)
-    print(report(checked, skipped))
-    if arguments.manifest:
-        kept = sound_tracks(checked)
-        write_manifest(kept, Path(arguments.data), Path(arguments.manifest))
-        print(f"{arguments.manifest}: {len(kept)} tracks")
-    return 1 if skipped else 0
 
 
 def check_data(data: str | Path, workers: int = 2) -> tuple[list[Checked], list[Skipped]]:
@@ -129,14 +101,6 @@ def _said(manifest: Path) -> dict[tuple[str, float], list[dict]]:
         fields = {name: value for name, value in entry.items() if name not in TRACK_FIELDS}
         said[entry["path"], float(entry.get("start") or 0.0)].append(fields)
     return said
-
-
-def _check_target(data: Path, path: Path) -> None:
-    """Raises ValueError, before hours of decoding, where no manifest can be written."""
-    if is_saved_dataset(data):
-        raise ValueError("a manifest lists files; the rows of a saved dataset have none. Give the dataset's folder as --data.")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"the folder of --manifest {path} does not exist: make it first.")
 
 
 def _check_or_skip(track: Track) -> Checked | Skipped:

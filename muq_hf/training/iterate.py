@@ -1,10 +1,9 @@
 """Stage 3: quantize the latents of a converged model, and train a new one on the codes (arXiv 2501.01108, section 3.4)."""
 
-import sys
 from pathlib import Path
 
-from ..configuration_muq import MelRVQConfig
-from ..modeling_muq import MelRVQModel, MuQForPreTraining
+from ..models.configuration_muq import MelRVQConfig
+from ..models.modeling_muq import MelRVQModel, MuQForPreTraining
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
 from .stored_targets import store_targets
@@ -65,9 +64,3 @@ class RefinedMuQStage(MuQStage):
 
     def earlier_models(self):
         return [self.teacher_folder, self.rvq_folder]
-
-
-if __name__ == "__main__":
-    from .command import main
-
-    sys.exit(main("iterate"))

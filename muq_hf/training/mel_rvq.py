@@ -1,16 +1,15 @@
 """Stage 1: the residual quantizer whose codes are the targets (arXiv 2501.01108, section 3.2)."""
 
 import logging
-import sys
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback
 
-from ..configuration_muq import MelRVQConfig
-from ..files import write_json
-from ..modeling_muq import MelRVQModel
-from ..spectrogram_muq import LogMelSpectrogram
+from ..models.configuration_muq import MelRVQConfig
+from ..models.modeling_muq import MelRVQModel
+from ..models.spectrogram_muq import LogMelSpectrogram
+from ..storage.whole_files import write_json
 from .arguments import crop_seed
 from .clips import ClipDataset, evenly_spread
 from .plots import plot_reconstructions, plot_usage
@@ -175,9 +174,3 @@ def measure_codebooks(model: MelRVQModel, teacher: Teacher | None, dataset: Data
         }
         table.append(row)
     return table, counts
-
-
-if __name__ == "__main__":
-    from .command import main
-
-    sys.exit(main("mel_rvq"))

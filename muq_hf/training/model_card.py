@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..configuration_muq import MelRVQConfig
+from ..models.configuration_muq import MelRVQConfig
 from .run_folder import environment
 
 

@@ -1,6 +1,5 @@
 """MuQ-MuLan: music and text drawn together by a contrastive loss (arXiv 2501.01108, section 3.4)."""
 
-import sys
 from functools import cached_property
 from pathlib import Path
 
@@ -9,18 +8,18 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from ..configuration_muq import MuQConfig
-from ..configuration_muq_mulan import MuQMuLanConfig
-from ..feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
-from ..losses_muq_mulan import contrastive_loss
-from ..modeling_muq import MuQModel
-from ..modeling_muq_mulan import MuQMuLanModel
-from ..processing_muq_mulan import MuQMuLanProcessor
+from ..models.configuration_muq import MuQConfig
+from ..models.configuration_muq_mulan import MuQMuLanConfig
+from ..models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
+from ..models.losses_muq_mulan import contrastive_loss
+from ..models.modeling_muq import MuQModel
+from ..models.modeling_muq_mulan import MuQMuLanModel
+from ..models.processing_muq_mulan import MuQMuLanProcessor
 from .arguments import crop_seed
 from .captions import CaptionCollator, CaptionedClips, CaptionWriter, Words, read_templates, read_words
-from .cross_modal import retrieval_metrics
 from .stage import Stage
 from .teacher import require_model_type
+from .text_retrieval import retrieval_metrics
 from .trainer import StageTrainer
 
 
@@ -155,9 +154,3 @@ def _has_weights(place: str) -> bool:
     """A folder with a configuration alone is an encoder to be trained from nothing."""
     folder = Path(place)
     return not folder.is_dir() or any(any(folder.glob(kind)) for kind in ("*.safetensors", "pytorch_model*.bin"))
-
-
-if __name__ == "__main__":
-    from .command import main
-
-    sys.exit(main("mulan"))

@@ -1,11 +1,9 @@
 """Stage 2: masked prediction of the tokens of clean music (arXiv 2501.01108, section 3.3)."""
 
-import sys
-
 import torch
 
-from ..configuration_muq import MelRVQConfig, MuQConfig
-from ..modeling_muq import MelRVQModel, MuQForPreTraining
+from ..models.configuration_muq import MelRVQConfig, MuQConfig
+from ..models.modeling_muq import MelRVQModel, MuQForPreTraining
 from .arguments import crop_seed
 from .clips import BlockMasking, ClipDataset
 from .mel_rvq import count_codes, usage_of
@@ -138,9 +136,3 @@ class MuQStage(Stage):
 def token_settings(config: MelRVQConfig) -> dict:
     """The fields that a MuQ must share with the Mel-RVQ whose tokens it predicts."""
     return {**{name: getattr(config, name) for name in TOKEN_FIELDS}, **config.spectrogram_settings}
-
-
-if __name__ == "__main__":
-    from .command import main
-
-    sys.exit(main("muq"))

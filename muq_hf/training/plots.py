@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ..json_lines import read_json_lines
+from ..storage.json_lines import read_json_lines
 
 
 SHOWN_CODEBOOKS = (1, 4, 8)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import json
 import os
@@ -15,8 +16,8 @@ import torch
 from safetensors import SafetensorError
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..files import replace_text, write_json
-from ..training_record import read_record
+from ..storage.training_record import read_record
+from ..storage.whole_files import replace_text, write_json
 from .clips import SkipLog
 from .tracks import Track, read_tracks, write_tracks
 
@@ -189,3 +190,18 @@ def _digest(source: str | bytes) -> dict:
         while block := file.read(1 << 20):
             digest.update(block)
         return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+
+
+def has_weights_of(final: Path, model: Path) -> bool:
+    weights = [(file, final / file.name) for file in model.glob("*.safetensors")]
+    return final.exists() and all(
+        copy.exists() and (copy.samefile(file) or filecmp.cmp(file, copy, shallow=False)) for file, copy in weights
+    )
+
+
+def link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target

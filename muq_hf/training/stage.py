@@ -6,8 +6,8 @@ from pathlib import Path
 from torch.utils.data import Dataset, default_collate
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
-from ..feature_extraction_muq import MuQFeatureExtractor
-from ..training_record import write_record
+from ..models.feature_extraction_muq import MuQFeatureExtractor
+from ..storage.training_record import write_record
 from .arguments import DataArguments, Settings, crop_seed
 from .clips import ClipDataset, evenly_spread
 from .model_card import write_card

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..audio import AudioError, load_audio
-from ..files import write_json
+from ..storage.whole_files import write_json
 from .tracks import Track
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
-from ..fingerprint import weights_hash
-from ..modeling_muq import MelRVQModel, MuQModel
+from ..models.modeling_muq import MelRVQModel, MuQModel
+from ..storage.fingerprint import weights_hash
 
 
 class Teacher:

@@ -1,17 +1,17 @@
 """Which music to train on: tracks from a folder, a manifest or a `datasets` dataset, split by track."""
 
 import hashlib
-import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..audio import AudioError, audio_info, find_audio
-from ..files import replace_text
-from ..json_lines import numbered_lines, read_json_lines, to_json_lines
+from ..storage.json_lines import read_json_lines, to_json_lines
+from ..storage.manifests import manifest_entries
+from ..storage.whole_files import replace_text
 
 
 TRACK_FIELDS = ("path", "duration", "start", "end")  # of a manifest's line
@@ -126,18 +126,6 @@ def write_tracks(tracks: list[Track], path: Path) -> None:
 
 def read_tracks(path: Path) -> list[Track]:
     return [Track(**row) for row in read_json_lines(path)]
-
-
-def manifest_entries(manifest: Path) -> Iterator[tuple[int, dict]]:
-    """Lines of a JSONL manifest with their number; "path" starts at the manifest. Raises ValueError for lines without one."""
-    for number, line in numbered_lines(manifest):
-        try:
-            entry = json.loads(line)
-            yield number, entry | {"path": str(manifest.parent / entry["path"])}
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f'line {number} of {manifest} is no JSON object with a "path": {line[:80]!r} ({type(error).__name__}).'
-            ) from error
 
 
 def _place(entry: dict, where: str) -> dict:

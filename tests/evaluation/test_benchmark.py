@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from muq_hf.evaluation.benchmark import Question, Settings, evaluate
-from muq_hf.evaluation.encoders import load_encoder
-from muq_hf.evaluation.manifests import Clip, read_manifest
+from muq_hf.evaluation.labelled_clips import Clip, read_manifest
+from muq_hf.evaluation.models import load_encoder
 from muq_hf.evaluation.report import markdown_table
 
 

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from muq_hf import MuQConfig, MuQModel, MuQMuLanModel
-from muq_hf.evaluation.encoders import MuQEncoder, TransformersEncoder, load_encoder
+from muq_hf.evaluation.encoders import MuQEncoder, TransformersEncoder
+from muq_hf.evaluation.models import load_encoder
 
 
 PUBLISHED_MULAN = Path(__file__).parents[1] / "assets" / "published_mulan_tiny"

@@ -9,9 +9,10 @@ import pytest
 
 from muq_hf.audio import load_audio
 from muq_hf.evaluation import features
-from muq_hf.evaluation.encoders import load_encoder, num_frames
+from muq_hf.evaluation.encoders import num_frames
 from muq_hf.evaluation.features import _encode, _pieces, equalise, extract, only_one_writer
-from muq_hf.evaluation.manifests import Clip, read_manifest
+from muq_hf.evaluation.labelled_clips import Clip, read_manifest
+from muq_hf.evaluation.models import load_encoder
 
 
 class Counting:

@@ -12,9 +12,9 @@ from checks import MICRO
 
 from muq_hf import MuQConfig, MuQModel
 from muq_hf.evaluation.benchmark import Question, Settings, evaluate
-from muq_hf.evaluation.encoders import load_encoder
 from muq_hf.evaluation.guards import LeakError, near_chance, refuse_leak, training_music
-from muq_hf.evaluation.manifests import read_manifest
+from muq_hf.evaluation.labelled_clips import read_manifest
+from muq_hf.evaluation.models import load_encoder
 
 
 @pytest.fixture

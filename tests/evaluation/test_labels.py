@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from muq_hf.evaluation.benchmark import Question
+from muq_hf.evaluation.labelled_clips import Clip
 from muq_hf.evaluation.labels import LABELS, check_labels, check_splits
-from muq_hf.evaluation.manifests import Clip
 from muq_hf.evaluation.targets import PRIMARY
 
 

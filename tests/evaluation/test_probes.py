@@ -10,7 +10,7 @@ import pytest
 
 from muq_hf.evaluation import probes
 from muq_hf.evaluation.features import Features
-from muq_hf.evaluation.manifests import Clip
+from muq_hf.evaluation.labelled_clips import Clip
 from muq_hf.evaluation.probes import guessing_scores, majority_scores, run_probes, summary
 from muq_hf.evaluation.retrieval import chance_retrieval, run_retrieval
 from muq_hf.evaluation.targets import PRIMARY, TARGETS, ClassTarget, EventsTarget

@@ -12,9 +12,9 @@ from transformers import AutoModel, AutoProcessor
 
 from muq_hf.cli import main
 from muq_hf.hub.conversion import convert_muq_mulan
-from muq_hf.hub.export import export_hub
-from muq_hf.modeling_muq_mulan import MuQMuLanModel
-from muq_hf.processing_muq_mulan import MuQMuLanProcessor
+from muq_hf.hub.hub_folder import export_hub
+from muq_hf.models.modeling_muq_mulan import MuQMuLanModel
+from muq_hf.models.processing_muq_mulan import MuQMuLanProcessor
 
 
 PUBLISHED = ASSETS / "published_mulan_tiny"
@@ -124,7 +124,7 @@ def test_every_tensor_must_be_known_and_there(tmp_path, change):
 def test_variants_that_were_never_published_are_refused(part, field, value):
     from transformers import PreTrainedConfig
 
-    from muq_hf.published_muq_mulan import config_from_published_mulan
+    from muq_hf.models.published_muq_mulan import config_from_published_mulan
 
     published, _ = PreTrainedConfig.get_config_dict(PUBLISHED)
     published[part][field] = value

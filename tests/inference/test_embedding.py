@@ -18,11 +18,11 @@ import muq_hf
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.devices import resolve_device
-from muq_hf.fingerprint import weights_hash
 from muq_hf.inference.decoding_worker import FileEnd, FileWindow
 from muq_hf.inference.embedding import LOOK_AHEAD, bucket_by_length, embed_files
 from muq_hf.inference.encoding import WindowEncoder, resolve_layers
-from muq_hf.pooling_muq import pool_frames
+from muq_hf.models.pooling_muq import pool_frames
+from muq_hf.storage.fingerprint import weights_hash
 
 
 SECONDS = (0.5, 2.3, 1.0, 3.7, 0.05, 1.61)

@@ -12,10 +12,10 @@ import torch
 from mulan_models import music, save_tiny, tiny_model, tiny_processor
 
 from muq_hf.cli import main
+from muq_hf.commands.search import _clock
 from muq_hf.inference import joint
 from muq_hf.inference.joint import JointModel
 from muq_hf.inference.parquet_store import METADATA_KEY
-from muq_hf.inference.search_command import _clock
 from muq_hf.inference.tagging import read_labels
 
 

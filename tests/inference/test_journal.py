@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from muq_hf.inference.embed_settings import EmbedSettings
 from muq_hf.inference.journal import Journal
-from muq_hf.inference.settings import EmbedSettings
 
 
 SETTINGS = EmbedSettings(

@@ -12,7 +12,7 @@ from mulan_models import tiny_model, tiny_processor
 
 from muq_hf import MuQConfig, MuQModel
 from muq_hf.onnx.check import Row
-from muq_hf.onnx.export import export_onnx
+from muq_hf.onnx.onnx_files import export_onnx
 
 
 ONE_LAYER = MICRO | {"num_hidden_layers": 1}

@@ -81,8 +81,8 @@ def test_a_file_that_differs_from_pytorch_is_refused(precision, max_error, cosin
 
 def test_a_failed_check_leaves_no_folder(micro_folder, tmp_path, capsys, monkeypatch):
     wrong = Row("model.onnx", "float32", 1.0, "1 × 2 s", 1.0, 0.5)
-    monkeypatch.setattr("muq_hf.onnx.export.compare", lambda files, precision, cases: [wrong])
-    monkeypatch.setattr("muq_hf.onnx.export.wave_cases", lambda *_: [])
+    monkeypatch.setattr("muq_hf.onnx.onnx_files.compare", lambda files, precision, cases: [wrong])
+    monkeypatch.setattr("muq_hf.onnx.onnx_files.wave_cases", lambda *_: [])
     assert "something else than PyTorch" in export(capsys, micro_folder, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
 
@@ -92,7 +92,7 @@ def test_the_command_prints_the_checks(micro_folder, tmp_path, capsys, monkeypat
         assert (precisions, layers, split_at_mel, licence) == (["float32", "int8"], [1], True, "mit")
         return [Row("model.onnx", "float32", 12.5, "1 × 2 s", 1.2e-6, 0.9999999)]
 
-    monkeypatch.setattr("muq_hf.onnx.export.export_onnx", exported)
+    monkeypatch.setattr("muq_hf.onnx.onnx_files.export_onnx", exported)
     options = ["--precision", "float32", "int8", "--layers", "1", "--split-at-mel", "--license", "mit"]
     assert cli.main(["export", "onnx", str(micro_folder), str(tmp_path / "out"), *options]) == 0
     out = capsys.readouterr().out

@@ -9,13 +9,13 @@ from mulan_models import music, tiny_config, tiny_model
 from numpy.testing import assert_allclose
 
 from muq_hf import MuQConfig
-from muq_hf.clips_muq_mulan import cut_clips, plan_clips
+from muq_hf.models.clips_muq_mulan import cut_clips, plan_clips
+from muq_hf.models.spectrogram_muq import LogMelSpectrogram
 from muq_hf.onnx import tracing
 from muq_hf.onnx.graphs import Clips
 from muq_hf.onnx.parts import audio_parts
 from muq_hf.onnx.prepare import prepare
 from muq_hf.onnx.spectrogram import ProductSpectrogram
-from muq_hf.spectrogram_muq import LogMelSpectrogram
 
 
 @pytest.mark.parametrize(("n_fft", "hop_length"), [(2048, 240), (400, 160), (509, 240), (600, 600)])

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoProcessor
 
 from muq_hf import MuQModel
 from muq_hf.cli import main
-from muq_hf.training.command import train
+from muq_hf.training.chain import train
 from muq_hf.training.mulan import _has_weights
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from training_runs import write_music
 
 
-WORKER = Path(__file__).parent.parent / "training_worker.py"
-ROOT = WORKER.parent.parent
+WORKER = Path(__file__).parent.parent / "support" / "training_worker.py"
+ROOT = WORKER.parents[2]
 STAGES = ("mel_rvq", "muq", "round_1/latent_rvq", "round_1/muq")
 
 

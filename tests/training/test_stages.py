@@ -13,8 +13,8 @@ from muq_hf import MelRVQModel, MuQForPreTraining, MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.cli import main
 from muq_hf.training import trainer
+from muq_hf.training.chain import _Chain, train
 from muq_hf.training.clips import SkipLog
-from muq_hf.training.command import _Chain, train
 from muq_hf.training.run_folder import RunFolder, last_checkpoint
 from muq_hf.training.stage import Stage
 from muq_hf.training.stored_targets import INDEX, StoredTargets, store_targets

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from training_runs import RATE, melody, write_music
 
+from muq_hf.storage.training_record import TRAINING_RECORD, write_record
 from muq_hf.training.run_folder import training_files
 from muq_hf.training.tracks import (
     Skipped,
@@ -18,7 +19,6 @@ from muq_hf.training.tracks import (
     split_tracks,
     write_tracks,
 )
-from muq_hf.training_record import TRAINING_RECORD, write_record
 
 
 def test_folder_gives_each_file_with_its_duration(tmp_path):

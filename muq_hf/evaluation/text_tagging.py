@@ -1,0 +1,122 @@
+"""`muq-hf zero-shot`: how well a model of music and text names the labels of music that it was not trained on."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .labelled_clips import SPLIT_ALIASES, Clip, label_kind, usual_splits
+
+
+BATCH_CLIPS = 8
+PLACE = "{}"  # of the label in the template
+
+
+def scored_clips(clips: Sequence[Clip], split: str | None) -> list[Clip]:
+    """The clips of `split`; without one those of the test split, or all, as test clips, where none has a split.
+
+    Raises ValueError if there are none, and for splits that are none of `SPLITS`.
+    """
+    if all(clip.split is None for clip in clips):
+        if split is not None:
+            raise ValueError(f"no clip has a split: leave --split {split} out, and all are scored.")
+        return [replace(clip, split="test") for clip in clips]
+    split = SPLIT_ALIASES.get(split, split) or "test"
+    chosen = [clip for clip in usual_splits(clips) if clip.split == split]
+    if not chosen:
+        raise ValueError(f"no clip of split {split!r} has the label; splits here: {', '.join(sorted({c.split for c in clips}))}.")
+    return chosen
+
+
+def load_joint(folder: str):
+    """→ model and processor of music and text. The Auto classes do not know the published format of MuQ-MuLan."""
+    from transformers import AutoModel, AutoProcessor, PreTrainedConfig
+
+    from ..models.configuration_muq_mulan import is_mulan_config
+    from ..models.modeling_muq_mulan import MuQMuLanModel
+    from ..models.processing_muq_mulan import MuQMuLanProcessor
+
+    config, _ = PreTrainedConfig.get_config_dict(folder)
+    kinds = (MuQMuLanModel, MuQMuLanProcessor) if is_mulan_config(config) else (AutoModel, AutoProcessor)
+    return kinds[0].from_pretrained(folder, dtype=torch.float32), kinds[1].from_pretrained(folder)
+
+
+@torch.inference_mode()
+def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, template: str = PLACE) -> dict[str, float]:
+    """Cosines between clips and the names of all their labels, scored against the labels (tags or classes).
+
+    Raises ValueError for a template without a place for the label, for labels of another kind, and if more than 5 % of the
+    clips cannot be read; up to that they are left out.
+    """
+    from .features import check_failures
+    from .targets import TARGETS
+
+    if PLACE not in template:
+        raise ValueError(f"the template must hold {PLACE} where the label goes, got {template!r}.")
+    kind = label_kind([clip.labels[label] for clip in clips])
+    if kind not in ("class", "multilabel"):
+        raise ValueError(f"zero-shot tagging needs classes or tags, the label {label!r} is of kind {kind!r}.")
+    failures: list[str] = []
+    batches = [_embed(model, processor, clips[i : i + BATCH_CLIPS], failures) for i in range(0, len(clips), BATCH_CLIPS)]
+    check_failures(failures, len(clips))
+    clips = [clip for read, _ in batches for clip in read]
+    audio_vectors = torch.cat([vectors for read, vectors in batches if read])  # [N, D]
+    target = TARGETS[kind](clips, label)
+    texts = [template.replace(PLACE, str(name)) for name in target.classes]
+    inputs = processor(text=texts, return_tensors="pt", padding=True).to(model.device)
+    text_vectors = torch.nn.functional.normalize(_vectors(model.get_text_features(**inputs)), dim=-1)  # [K, D]
+    cosines = (audio_vectors @ text_vectors.T).float().cpu().numpy()  # [N, K]
+    found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
+    return {**found, **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
+
+
+def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tuple[list[Clip], torch.Tensor | None]:
+    """→ the clips that can be read, and their vectors [B, D] of length 1, if there are any.
+
+    What is longer than the extractor takes (CLAP: 10 s, of more it would draw a part) is the mean of its pieces.
+    """
+    from ..audio import AudioError
+    from .encoders import longest_input
+
+    read, waves = [], []
+    for clip in clips:
+        try:
+            waves.append(_load(clip, processor.feature_extractor))
+            read.append(clip)
+        except AudioError as error:
+            failures.append(str(error))
+            print(f"left out: {error}", file=sys.stderr)
+    if not waves:
+        return [], None
+    longest = longest_input(processor.feature_extractor)  # seconds
+    most_samples = longest and longest * processor.feature_extractor.sampling_rate
+    pieces = [np.array_split(wave, math.ceil(len(wave) / most_samples) if most_samples else 1) for wave in waves]
+    flat = [piece for parts in pieces for piece in parts]
+    vectors = torch.cat([_audio_vectors(model, processor, flat[i : i + BATCH_CLIPS]) for i in range(0, len(flat), BATCH_CLIPS)])
+    means = [part.mean(dim=0) for part in vectors.split([len(parts) for parts in pieces])]
+    return read, torch.nn.functional.normalize(torch.stack(means), dim=-1)
+
+
+def _audio_vectors(model, processor, waves: list[np.ndarray]) -> torch.Tensor:
+    """→ [B, D]."""
+    from .encoders import nothing_longer
+
+    rate = processor.feature_extractor.sampling_rate
+    inputs = nothing_longer(processor(audio=waves, sampling_rate=rate, return_tensors="pt"))
+    return _vectors(model.get_audio_features(**inputs.to(model.device)))
+
+
+def _load(clip: Clip, extractor) -> np.ndarray:
+    """[S] at the extractor's rate. Raises AudioError, also for silence and what is shorter than the extractor takes."""
+    from ..audio import check_audible, load_audio
+
+    wave = load_audio(clip.path, extractor.sampling_rate, start=clip.start, end=clip.end)
+    check_audible(len(wave), np.abs(wave).max(initial=0.0), getattr(extractor, "min_samples", 1), str(clip.path))
+    return wave
+
+
+def _vectors(output) -> torch.Tensor:
+    return output if isinstance(output, torch.Tensor) else output.pooler_output

@@ -1,0 +1,150 @@
+"""A model folder with its code inside, for people who load it with `trust_remote_code=True` and without this package."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .card import card_data_of, model_card
+from .folders import copy_model_files, new_folder
+
+
+CODE = Path(__file__).parent.parent / "models"
+
+# What the Auto classes find in an exported folder, by model type.
+AUTO_MAPS = {
+    "muq": {
+        "AutoConfig": "configuration_muq.MuQConfig",
+        "AutoModel": "modeling_muq.MuQModel",
+        "AutoModelForPreTraining": "modeling_muq.MuQForPreTraining",
+        "AutoModelForAudioClassification": "classification_muq.MuQForSequenceClassification",
+        "AutoModelForAudioFrameClassification": "classification_muq.MuQForAudioFrameClassification",
+    },
+    "mel_rvq": {"AutoConfig": "configuration_muq.MelRVQConfig", "AutoModel": "modeling_muq.MelRVQModel"},
+    "muq_mulan": {
+        "AutoConfig": "configuration_muq_mulan.MuQMuLanConfig",
+        "AutoModel": "modeling_muq_mulan.MuQMuLanModel",
+    },
+}
+FEATURE_EXTRACTORS = {
+    "muq": "feature_extraction_muq.MuQFeatureExtractor",
+    "mel_rvq": "feature_extraction_muq.MuQFeatureExtractor",
+    "muq_mulan": "feature_extraction_muq_mulan.MuQMuLanFeatureExtractor",
+}
+PROCESSORS = {"muq_mulan": "processing_muq_mulan.MuQMuLanProcessor"}
+PIPELINES = {  # for the task "feature-extraction"
+    "muq": "pipeline_muq.MuQFeatureExtractionPipeline",
+    "muq_mulan": "pipeline_muq_mulan.MuQMuLanFeatureExtractionPipeline",
+}
+
+BARE_CHECK = """
+import sys
+sys.modules["muq_hf"] = None  # as on a machine without the package
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+AutoFeatureExtractor.from_pretrained(sys.argv[1], trust_remote_code=True)
+if model.config.model_type == "muq_mulan":
+    AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+run = model.get_audio_features if hasattr(model, "get_audio_features") else model
+with torch.no_grad():
+    output = run(torch.sin(torch.arange(24000) * 0.05)[None])
+torch.save(output.codes if "codes" in output else output.last_hidden_state, sys.argv[2])
+"""
+
+
+def export_hub(model: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None) -> None:
+    """Copy a model folder, add code, auto maps and a card, then load and run it in a process without this package.
+
+    Raises ValueError if the licence of the weights is neither known nor given, or if the bare process fails.
+    """
+    model = Path(model)
+    config = _read_json(model / "config.json", f"{model} is no model folder; convert or save a model there first")
+    model_type = config.get("model_type")
+    if model_type not in AUTO_MAPS:
+        raise ValueError(f"{model} holds a model of type {model_type!r}; those that can be exported: {', '.join(AUTO_MAPS)}.")
+    known_licence, known_base = card_data_of(model)
+    licence, base_model = licence or known_licence, base_model or known_base
+    if not licence:
+        raise ValueError(f"the licence of the weights in {model} is unknown; name it with --license, for instance cc-by-nc-4.0.")
+
+    with new_folder(output) as folder:
+        copy_model_files(model, folder)
+        entries = [*AUTO_MAPS[model_type].values(), FEATURE_EXTRACTORS[model_type]]
+        config["auto_map"] = AUTO_MAPS[model_type]
+        if model_type in PIPELINES:
+            pipeline = {"impl": PIPELINES[model_type], "pt": ["AutoModel"], "tf": [], "type": "audio"}
+            config["custom_pipelines"] = {"feature-extraction": pipeline}
+            entries.append(PIPELINES[model_type])
+        _write_json(folder / "config.json", config)
+        if model_type in PROCESSORS:
+            entries.append(PROCESSORS[model_type])
+            _map_processor(folder, model_type, f"{model} lacks its processor")
+        else:
+            _map_feature_extractor(folder, model_type, f"{model} lacks its feature extractor")
+        for module in code_files(entries):
+            shutil.copy2(CODE / module, folder)
+        model_card(model_type, Path(output).name, licence, base_model).save(folder / "README.md")
+        check_in_bare_process(folder)
+
+
+def _map_feature_extractor(folder: Path, model_type: str, otherwise: str) -> None:
+    file = folder / "preprocessor_config.json"
+    _write_json(file, _read_json(file, otherwise) | {"auto_map": {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}})
+
+
+def _map_processor(folder: Path, model_type: str, otherwise: str) -> None:
+    """A processor's file holds its feature extractor too."""
+    file = folder / "processor_config.json"
+    processor = _read_json(file, otherwise)
+    processor["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}
+    _write_json(file, processor | {"auto_map": {"AutoProcessor": PROCESSORS[model_type]}})
+
+
+def code_files(entries: list[str]) -> list[str]:
+    """File names of the modules that `module.Class` entries need, found by following their relative imports."""
+    waiting, found = {entry.split(".")[0] for entry in entries}, set()
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        tree = ast.parse((CODE / f"{module}.py").read_text())
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
+        waiting |= imported - found
+    return sorted(f"{module}.py" for module in found)
+
+
+def check_in_bare_process(folder: Path) -> None:
+    """Load the folder as a stranger would, offline, and compare with what the package computes. Raises ValueError."""
+    import torch
+    from transformers import AutoModel
+
+    with tempfile.TemporaryDirectory() as scratch:
+        result = Path(scratch) / "result.pt"
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(Path(scratch) / "modules")}
+        command = [sys.executable, "-c", BARE_CHECK, str(folder), str(result)]
+        process = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if process.returncode != 0:
+            last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ValueError(f"the exported folder does not load without the package: {last_line}")
+        bare = torch.load(result, weights_only=True)
+    model = AutoModel.from_pretrained(folder)
+    run = model.get_audio_features if hasattr(model, "get_audio_features") else model
+    with torch.no_grad():
+        output = run(torch.sin(torch.arange(24_000) * 0.05)[None])
+    ours = output.codes if "codes" in output else output.last_hidden_state
+    if not torch.allclose(bare.float(), ours.float(), atol=1e-4):
+        raise ValueError("the exported folder computes something else without the package than with it.")
+
+
+def _read_json(path: Path, otherwise: str) -> dict:
+    if not path.is_file():
+        raise ValueError(f"{otherwise} ({path.name} is missing).")
+    return json.loads(path.read_text())
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

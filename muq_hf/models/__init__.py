@@ -1,0 +1,1 @@
+"""The models, and all that an exported Hub folder may hold; nothing else."""

@@ -1,0 +1,413 @@
+"""MuQ: music → frames, tokens, classes (arXiv 2501.01108)."""
+
+import math
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, logging
+from transformers.utils.generic import can_return_tuple
+
+from .batches_muq import is_traced, valid_lengths
+from .configuration_muq import MelRVQConfig, MuQConfig
+from .conformer_muq import ConformerEncoder
+from .front_end_muq import ConvFrontEnd
+from .loading_muq import LoadingMixin
+from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
+from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames, unfold_frames
+from .spectrogram_muq import LogMelSpectrogram
+from .windowing_muq import FRONT_END_STRIDE, num_frames
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class MuQModelOutput(ModelOutput):
+    """Output of [`MuQModel`].
+
+    last_hidden_state: [B, T, D] after the final layer norm; None if the layers asked for end before the last.
+    hidden_states: num_hidden_layers + 1 entries of [B, T, D]; None where not asked for. The last equals last_hidden_state.
+    attentions: num_hidden_layers entries of [B, H, T, T].
+    attention_mask: [B, T] int64, 1 where a frame is music.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    attention_mask: torch.LongTensor | None = None
+
+
+@dataclass
+class MuQForPreTrainingOutput(ModelOutput):
+    """Output of [`MuQForPreTraining`].
+
+    loss: mean cross-entropy over masked tokens and codebooks; logits: [B, N, K, V]; accuracy: [K] share of masked tokens
+    guessed right; num_masked_tokens: how many tokens the mean is over; target_tokens: [B, N, K]; token_mask: [B, N].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    accuracy: torch.FloatTensor | None = None
+    num_masked_tokens: torch.LongTensor | None = None
+    target_tokens: torch.LongTensor | None = None
+    token_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
+
+
+@dataclass
+class MelRVQOutput(ModelOutput):
+    """Output of [`MelRVQModel`]: loss and its three parts; codes [B, N, K]; quantized [B, N, D].
+
+    residual_energy: [K] mean square of what is left over after each codebook.
+    """
+
+    loss: torch.FloatTensor | None = None
+    commitment_loss: torch.FloatTensor | None = None
+    codebook_loss: torch.FloatTensor | None = None
+    reconstruction_loss: torch.FloatTensor | None = None
+    codes: torch.LongTensor | None = None
+    quantized: torch.FloatTensor | None = None
+    residual_energy: torch.FloatTensor | None = None
+
+
+@contextmanager
+def _frozen_batch_statistics(model: nn.Module):
+    """While activations are computed again for the backward pass, leave the running statistics alone."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked.clone() for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
+
+
+class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
+    config_class = MuQConfig
+    base_model_prefix = "muq"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _no_split_modules = ["ConformerLayer", "ConvBlock"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # Tokens must not depend on the dtype, and normalisation statistics are too fine for half precision.
+    _keep_in_fp32_modules_strict = ["quantizer", "batch_norm", "norm1", "norm2", "norm3"]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif isinstance(module, (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if getattr(module, "running_mean", None) is not None:
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, LogMelSpectrogram):
+            module.reset_buffers()
+        elif isinstance(module, RandomProjectionQuantizer):
+            module.reset_parameters()
+        elif hasattr(module, "unused_steps"):
+            init.zeros_(module.unused_steps)
+        elif hasattr(module, "layer_weights"):
+            init.constant_(module.layer_weights, 1.0 / module.layer_weights.numel())
+
+    def _get_feat_extract_output_lengths(self, input_lengths):
+        """Encoder frames that so many samples give (an int or a tensor of them)."""
+        return num_frames(input_lengths, self.config.samples_per_frame)
+
+    def _set_gradient_checkpointing(self, *args, **kwargs):
+        super()._set_gradient_checkpointing(*args, **kwargs)
+        contexts = partial(_recompute_contexts, self)
+        for module in self.modules():
+            function = getattr(module, "_gradient_checkpointing_func", None)
+            if isinstance(function, partial) and function.keywords.get("use_reentrant") is False:
+                module._gradient_checkpointing_func = partial(function, context_fn=contexts)
+            elif function is not None:
+                logger.warning_once("With `use_reentrant=True` batch norms count every batch twice: better leave it out.")
+
+
+def _recompute_contexts(model: nn.Module):
+    return nullcontext(), _frozen_batch_statistics(model)
+
+
+class MuQModel(MuQPreTrainedModel):
+    """The encoder: waveform → mel → convolutions → Conformer. 25 frames per second."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^quantizer\."]
+
+    def __init__(self, config: MuQConfig):
+        super().__init__(config)
+        self.spectrogram = LogMelSpectrogram(config)
+        self.front_end = ConvFrontEnd(config)
+        self.encoder = ConformerEncoder(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MuQModelOutput:
+        """input_values: [B, S] waveform at `config.sampling_rate`; attention_mask: [B, S], 1 on audio, 0 on padding.
+
+        output_hidden_states: True for all; an index or a list of indices (0 = input of the first layer) for those only:
+        layers above the highest are then not computed. Raises ValueError for malformed batches and unknown layers.
+        """
+        wanted_states, last_layer = self.wanted_states(output_hidden_states)
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        lengths = valid_lengths(input_values, attention_mask, self.config.min_samples)
+
+        mel = self.spectrogram(input_values, lengths)
+        mel_lengths = None if lengths is None else self.spectrogram.num_frames(lengths)
+        frames = self.front_end(mel.to(self.front_end.dtype), mel_lengths)
+        frame_lengths = None if lengths is None else self.front_end.num_frames(mel_lengths)
+        last, hidden_states, attentions = self.encoder(frames, frame_lengths, wanted_states, last_layer, bool(output_attentions))
+        return MuQModelOutput(
+            last_hidden_state=last,
+            hidden_states=hidden_states if wanted_states else None,
+            attentions=attentions if output_attentions else None,
+            attention_mask=self._frame_mask(frames, frame_lengths),
+        )
+
+    def wanted_states(self, output_hidden_states) -> tuple[set[int], int]:
+        """Indices to keep and the last layer to run."""
+        num_layers = self.config.num_hidden_layers
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if isinstance(output_hidden_states, bool):
+            return (set(range(num_layers + 1)) if output_hidden_states else set()), num_layers
+        indices = [output_hidden_states] if isinstance(output_hidden_states, int) else list(output_hidden_states)
+        unknown = [i for i in indices if not -num_layers - 1 <= i <= num_layers]
+        if unknown or not indices:
+            raise ValueError(f"`output_hidden_states` must name hidden states 0 to {num_layers}, got {indices}.")
+        wanted = {i % (num_layers + 1) for i in indices}
+        return wanted, max(wanted)
+
+    @staticmethod
+    def _frame_mask(frames, lengths):
+        B, T, _ = frames.shape
+        if lengths is None:
+            return torch.ones(B, T, dtype=torch.long, device=frames.device)
+        return (torch.arange(T, device=frames.device) < lengths.unsqueeze(1)).long()
+
+
+def only(states: tuple, wanted: set[int]) -> tuple | None:
+    """Of the hidden states that a head had the encoder keep, those that its caller wants; None if that is none."""
+    return tuple(state if index in wanted else None for index, state in enumerate(states)) if wanted else None
+
+
+class MuQForPreTraining(MuQPreTrainedModel):
+    """Masked token prediction: hear noise in place of masked blocks, name the tokens of the clean music (section 3.3)."""
+
+    def __init__(self, config: MuQConfig):
+        super().__init__(config)
+        self.muq = MuQModel(config)
+        self.head = nn.Linear(config.hidden_size, config.num_codebooks * config.codebook_size)
+        self.quantizer = build_quantizer(config, config.token_input_size)
+        self._freeze_fixed_parts()
+        self.post_init()
+
+    def _freeze_fixed_parts(self) -> None:
+        if self.quantizer is not None:
+            self.quantizer.requires_grad_(False)
+
+    @torch.no_grad()
+    def tokenize(self, input_values: torch.Tensor) -> torch.Tensor:
+        """Target tokens of clean waveforms of one length: [B, S] → [B, S // samples_per_frame, K] int64."""
+        if self.quantizer is None:
+            raise ValueError('a model with `quantizer_type="none"` has no tokens of its own: pass `target_tokens`.')
+        valid_lengths(input_values, None, self.config.min_samples)
+        with torch.autocast(input_values.device.type, enabled=False):  # tokens must not depend on the dtype
+            mel = self.muq.spectrogram(input_values)
+            return self.quantizer.encode(fold_frames(mel, FRONT_END_STRIDE))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        target_tokens: torch.LongTensor | None = None,
+        block_mask: torch.BoolTensor | None = None,
+        mask_noise: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        return_loss: bool = True,
+        return_logits: bool = True,
+        return_dict: bool | None = None,
+    ) -> MuQForPreTrainingOutput:
+        """input_values: [B, S] clips of one length; target_tokens: [B, N, K] to predict in place of the quantizer's.
+
+        block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
+        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` gives the
+        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False, for tokens
+        and masks that do not cover the clips, and where nothing is masked, which has no loss (a given mask is not checked for
+        that while the model is traced or compiled).
+        """
+        config = self.config
+        valid_lengths(input_values, None, config.min_samples)
+        B, S = input_values.shape
+        wanted, _ = self.muq.wanted_states(output_hidden_states)
+        if not (return_loss or return_logits):
+            raise ValueError("`return_loss` and `return_logits` are both False: nothing is left to return.")
+        if not return_loss:
+            outputs = self.muq(input_values, output_hidden_states=[*wanted, -1], return_dict=True)
+            logits = self._logits(outputs.last_hidden_state)
+            return MuQForPreTrainingOutput(logits=logits, hidden_states=only(outputs.hidden_states, wanted))
+
+        if target_tokens is None:
+            target_tokens = self.tokenize(input_values)
+        block_samples = config.mask_frames * config.samples_per_frame
+        if generator is None:
+            generator = torch.default_generator
+        if block_mask is None:
+            block_mask = draw_block_mask(S, B, block_samples, config.mask_prob, generator)
+        if mask_noise is None:
+            mask_noise = draw_noise(S, B, config.mask_noise_std, generator)
+        self._require_whole_clips(input_values, target_tokens, block_mask, block_samples)
+        block_mask, mask_noise = block_mask.to(input_values.device), mask_noise.to(input_values.device)
+
+        masked = apply_block_mask(input_values, block_mask, mask_noise, block_samples)
+        outputs = self.muq(masked, output_hidden_states=[*wanted, -1], return_dict=True)
+        N = min(target_tokens.shape[1], outputs.last_hidden_state.shape[1])
+        target_tokens = target_tokens[:, :N]
+        token_mask = spread(block_mask, config.mask_frames, N)
+        states = outputs.last_hidden_state[:, :N]
+        logits = self._logits(states) if return_logits else None
+        chosen = self._logits(states[token_mask]) if logits is None else logits[token_mask]  # [masked, K, V]
+        if not is_traced() and len(chosen) == 0:
+            raise ValueError(
+                f"`block_mask` masks no token: give True for at least one of the {S // block_samples} blocks of "
+                f"{block_samples} samples, or `return_loss=False`."
+            )
+        loss, accuracy = masked_token_loss(chosen, target_tokens[token_mask])
+        return MuQForPreTrainingOutput(
+            loss=loss,
+            logits=logits,
+            accuracy=accuracy,
+            num_masked_tokens=token_mask.sum(),
+            target_tokens=target_tokens,
+            token_mask=token_mask,
+            hidden_states=only(outputs.hidden_states, wanted),
+        )
+
+    def _require_whole_clips(self, input_values, target_tokens, block_mask, block_samples) -> None:
+        B, S = input_values.shape
+        tokens, frames = S // self.config.samples_per_frame, self._get_feat_extract_output_lengths(S)
+        if target_tokens.ndim != 3 or len(target_tokens) != B or not tokens <= target_tokens.shape[1] <= frames:
+            needed = f"[{B}, {tokens}, {self.config.num_codebooks}]"
+            raise ValueError(f"`target_tokens` must cover the clips, {needed}; got shape {tuple(target_tokens.shape)}.")
+        if block_mask.shape != (B, S // block_samples):
+            needed = f"[{B}, {S // block_samples}]"
+            raise ValueError(f"`block_mask` must cover the clips, {needed}; got shape {tuple(block_mask.shape)}.")
+
+    def _logits(self, states):
+        """[…, D] → […, K, V]."""
+        return self.head(states).unflatten(-1, (self.config.num_codebooks, -1))
+
+
+def masked_token_loss(logits, targets):
+    """Mean cross-entropy over masked tokens and codebooks, and the accuracy of each codebook.
+
+    logits: [masked, K, V]; targets: [masked, K] → scalar, [K].
+    """
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    accuracy = (logits.detach().argmax(-1) == targets).float().mean(dim=0)
+    return loss, accuracy
+
+
+class MelRVQModel(MuQPreTrainedModel):
+    """The tokenizer on its own: four mel frames → K codes, 25 times a second (section 3.2)."""
+
+    config_class = MelRVQConfig
+    base_model_prefix = "mel_rvq"
+    supports_gradient_checkpointing = False
+    _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^muq\."]
+
+    def __init__(self, config: MelRVQConfig):
+        super().__init__(config)
+        self.spectrogram = LogMelSpectrogram(config)
+        self.quantizer = build_quantizer(config, config.input_size)
+        self.post_init()
+
+    def features(self, input_values: torch.Tensor) -> torch.Tensor:
+        """[B, S] waveforms of one length → [B, S // samples_per_frame, input_size] vectors to quantize.
+
+        Raises ValueError for malformed batches, and if what is quantized are a teacher's latents.
+        """
+        self._require_mel("computed from waveforms")
+        valid_lengths(input_values, None, self.config.min_samples)
+        return fold_frames(self.spectrogram(input_values), FRONT_END_STRIDE)
+
+    def encode(self, input_values: torch.Tensor) -> torch.Tensor:
+        """[B, S] → codes [B, N, K] int64."""
+        with torch.autocast(input_values.device.type, enabled=False):  # tokens must not depend on the dtype
+            return self.quantizer.encode(self.features(input_values))
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """codes [B, N, k ≤ K] → normalised log-mel [B, M, 4·N] from the first k codebooks."""
+        self._require_mel("decoded to a spectrogram")
+        return unfold_frames(self.quantizer.decode(codes), FRONT_END_STRIDE)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+        return_loss: bool = True,
+        return_dict: bool | None = None,
+    ) -> MelRVQOutput:
+        """input_values: [B, S] waveforms of one length, or features: [B, N, input_size], for instance a teacher's latents.
+
+        Raises ValueError for both or none, for malformed batches, and for a random projection, which has nothing to learn.
+        """
+        if (input_values is None) == (features is None):
+            raise ValueError("give either `input_values` (waveforms) or `features` (vectors to quantize), not both or none.")
+        given = input_values if features is None else features
+        with torch.autocast(given.device.type, enabled=False):  # tokens must not depend on the dtype
+            result = self.quantizer(self.features(input_values) if features is None else features)
+        config = self.config
+        loss = (
+            config.commitment_weight * result.commitment_loss
+            + config.codebook_weight * result.codebook_loss
+            + config.reconstruction_weight * result.reconstruction_loss
+        )
+        return MelRVQOutput(
+            loss=loss if return_loss else None,
+            commitment_loss=result.commitment_loss,
+            codebook_loss=result.codebook_loss,
+            reconstruction_loss=result.reconstruction_loss,
+            codes=result.codes,
+            quantized=result.quantized,
+            residual_energy=result.residual_energy,
+        )
+
+    def _require_mel(self, what: str) -> None:
+        found, needed = self.config.input_size, self.config.token_input_size
+        if found != needed:
+            raise ValueError(
+                f"this tokenizer quantizes vectors of {found} values, a teacher's latents, not mel frames ({needed}): they "
+                f"cannot be {what}. Pass latents as `features`, or to `quantizer.encode` for their codes alone."
+            )

@@ -1,0 +1,28 @@
+"""What tells one model from another, whatever folder it lies in."""
+
+import hashlib
+import json
+
+import torch
+from transformers import PreTrainedModel
+
+
+CONFIG_NAMES = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")  # say nothing about values
+
+
+def weights_hash(model: PreTrainedModel) -> str:
+    """→ SHA-256 of the configuration and of all weights."""
+    config = {name: value for name, value in model.config.to_diff_dict().items() if name not in CONFIG_NAMES}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode("utf-8"))
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def short_hash(*parts) -> str:
+    """16 hex digits that depend on all parts, each something JSON can write or bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
