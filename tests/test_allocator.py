@@ -27,6 +27,7 @@ def page_faults(reuse: bool) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
 def test_large_tensors_come_from_kept_memory():
     assert page_faults(reuse=True) < 0.5 * page_faults(reuse=False)

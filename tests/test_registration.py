@@ -36,6 +36,7 @@ def run(code, folder=None):
     return process.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imports", ["import muq_hf", "import muq_hf.models.pipeline_muq"])
 def test_the_auto_classes_know_the_models(imports):
     run(imports + KNOWN)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 
+pytestmark = pytest.mark.slow  # real processes
 ROOT = Path(__file__).parent.parent
 MAX_MEGABYTES = 30
 USE = """

@@ -35,6 +35,7 @@ def test_list_names_every_task(capsys):
     assert all(task.name in told and task.primary in told for task in TASKS)
 
 
+@pytest.mark.slow
 def test_manifest_gives_table_json_and_pictures(micro_folder, tones, tmp_path, capsys):
     output = tmp_path / "out"
     command = ["probe", "--model", str(micro_folder), "--manifest", str(tones), "--label", "class", "--seeds", "1"]

@@ -169,6 +169,7 @@ def test_retrieval_of_shuffled_tracks_is_chance(tone_features):
     assert shuffled["r_at_1"] <= 0.2
 
 
+@pytest.mark.slow
 def test_processes_side_by_side_give_the_same_scores(tone_features):
     target = TARGETS["class"](tone_features.clips, "class")
     alone, together = (run_probes(tone_features, target, "accuracy", seeds=2, probes=["linear"], jobs=jobs) for jobs in (1, 2))

@@ -29,6 +29,7 @@ def converted(tmp_path_factory, published_folder):
     return output
 
 
+@pytest.mark.slow
 def test_converted_folder_computes_the_published_states(converted, goldens):
     model = AutoModel.from_pretrained(converted)
     with torch.no_grad():

@@ -16,6 +16,7 @@ from muq_hf.hub.hub_folder import export_hub
 from muq_hf.storage.training_record import read_record, write_record
 
 
+pytestmark = pytest.mark.slow  # real processes
 BARE = """
 import sys
 sys.modules["muq_hf"] = None

@@ -132,6 +132,7 @@ def test_variants_that_were_never_published_are_refused(part, field, value):
         config_from_published_mulan(published, {}, {})
 
 
+@pytest.mark.slow
 def test_exported_folder_runs_without_the_package(tmp_path):
     export_hub(save_tiny(tmp_path / "model"), tmp_path / "hub", licence="mit")  # itself loads and runs it in a bare process
     names = {file.name for file in (tmp_path / "hub").iterdir()}

@@ -233,6 +233,7 @@ def test_output_that_is_not_finite_is_a_failure_not_a_vector(embed, songs, tiny_
     assert len(table) == len(songs) - 1
 
 
+@pytest.mark.slow
 def test_after_kill_9_resume_gives_the_table_of_an_unbroken_run(embed, songs, model_folder, tmp_path):
     options = {"batch_size": 2, "window_length_s": 1.0, "chunk_length_s": 2.0}
     code = f"""if True:

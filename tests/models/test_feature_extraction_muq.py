@@ -109,6 +109,7 @@ def test_a_folder_without_any_settings_is_an_error(tmp_path):
         MuQFeatureExtractor.from_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_five_hundred_malformed_inputs_are_refused_or_make_a_finite_batch():
     """Random shapes, dtypes, rates, lengths and poisoned values: a ValueError or a batch that is float32 and finite."""
     rng = np.random.default_rng(0)

@@ -174,6 +174,7 @@ def test_half_precision_that_the_cpu_lacks_is_computed_wide(front_end, monkeypat
     assert halved.projection.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_compiled_whole_graph_with_dynamic_length(front_end):
     compiled = torch.compile(front_end, backend="eager", fullgraph=True, dynamic=True)
     with torch.no_grad():

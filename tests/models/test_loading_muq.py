@@ -50,6 +50,7 @@ torch.save(results, folder + "/results.pt")
 """
 
 
+@pytest.mark.slow
 def test_saving_and_loading_in_a_fresh_process_is_the_identity(micro_folder, tmp_path):
     wave = torch.linspace(-1, 1, 9600)[None] ** 3
     torch.save(wave, tmp_path / "wave.pt")
@@ -207,6 +208,7 @@ def test_folder_without_a_model_is_an_error(tmp_path):
         MuQModel.from_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_importing_leaves_network_and_threads_alone():
     code = (
         "import socket, threading, torch\n"

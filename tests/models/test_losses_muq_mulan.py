@@ -103,6 +103,7 @@ def test_gathering_in_one_process_is_the_identity():
     assert gather_rows(rows) is rows
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_of_double_batch(tmp_path):
     mp.spawn(train_step, args=(2, tmp_path / "rendezvous", tmp_path / "result.pt"), nprocs=2)
     loss, gradients = torch.load(tmp_path / "result.pt")

@@ -379,6 +379,7 @@ def shallow_model():
     return model
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks(shallow_model):
     compiled = torch.compile(shallow_model, fullgraph=True, dynamic=True, backend="eager")
     for num_samples in (9600, 12_345):
@@ -388,6 +389,7 @@ def test_compiles_without_graph_breaks(shallow_model):
             torch.testing.assert_close(compiled(wave).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision_compiles_without_graph_breaks(shallow_model):
     model = shallow_model.bfloat16()
     compiled, wave = torch.compile(model, fullgraph=True, dynamic=True, backend="eager"), torch.randn(1, 9600)
@@ -397,6 +399,7 @@ def test_half_precision_compiles_without_graph_breaks(shallow_model):
     assert cosine.min() > 0.999
 
 
+@pytest.mark.slow
 @torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)  # the masked tokens are selected
 def test_pretraining_compiles_without_graph_breaks():
     model = MuQForPreTraining(MuQConfig(**MICRO | {"num_hidden_layers": 1})).eval()
@@ -406,6 +409,7 @@ def test_pretraining_compiles_without_graph_breaks():
     torch.testing.assert_close(compiled(wave, **inputs).loss, model(wave, **inputs).loss)
 
 
+@pytest.mark.slow
 def test_compiles_with_padding(shallow_model):
     batch = MuQFeatureExtractor()(ragged_batch([9600, 4801]), sampling_rate=24_000, return_tensors="pt")
     compiled = torch.compile(shallow_model, fullgraph=True, backend="eager")

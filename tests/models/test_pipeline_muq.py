@@ -490,6 +490,7 @@ def malformed(generator, files):
     return {key: entry[key] for key in entry if generator.random() < 0.9}
 
 
+@pytest.mark.slow
 def test_malformed_inputs_are_refused_or_give_finite_features(pipe, tmp_path):
     generator, files = np.random.default_rng(0), []
     for name in ("a.wav", "a.flac", "a.ogg", "a.mp3"):

@@ -117,6 +117,7 @@ def test_a_task_without_peak_counts_in_the_middle():
     assert layers.peak({f"layer {i}": 0.25 for i in range(5)}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [

@@ -106,6 +106,7 @@ def test_commands_take_them_when_no_model_is_named(tmp_path, capsys, monkeypatch
     assert found.out.count(".ogg") == 2 and found.err.startswith("Model: muq-mulan-tiny")
 
 
+@pytest.mark.slow
 def test_probe_and_zero_shot_take_them_too(tmp_path, capsys):
     clips = sorted((ROOT / "examples" / "audio").glob("*.ogg"))
     labelled = zip(clips, SPLITS, KINDS, strict=True)

@@ -82,6 +82,7 @@ def metrics(final) -> list[dict]:
     return [json.loads(line) for line in (final.parent / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_overfits_two_clips_of_music(tmp_path, goldens):
     """≥ 95 % of the masked tokens of two clips, with the masks and noise of the training steps drawn anew each time."""
     torch.manual_seed(0)
@@ -119,6 +120,7 @@ def test_loss_is_the_same_without_logits_of_other_tokens(golden, published_folde
     assert torch.equal(output.accuracy, golden_step[1].accuracy)
 
 
+@pytest.mark.slow
 def test_compiled_model_trains_like_a_plain_one(tmp_path, music):
     muq = {"max_steps": 2, "model": MODEL | NO_DROPOUT}
     plain = run_muq(music, tmp_path / "plain", muq=muq)
@@ -130,6 +132,7 @@ def test_compiled_model_trains_like_a_plain_one(tmp_path, music):
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in meaningful)
 
 
+@pytest.mark.slow
 def test_time_spent_waiting_for_slow_files_is_logged(tmp_path, music, monkeypatch):
     read = ClipDataset.__getitem__
     monkeypatch.setattr(ClipDataset, "__getitem__", lambda self, index: time.sleep(0.5) or read(self, index))

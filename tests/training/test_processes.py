@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from training_runs import write_music
 
 
+pytestmark = pytest.mark.slow  # real processes
 WORKER = Path(__file__).parent.parent / "support" / "training_worker.py"
 ROOT = WORKER.parents[2]
 STAGES = ("mel_rvq", "muq", "round_1/latent_rvq", "round_1/muq")

@@ -170,6 +170,7 @@ def test_run_folder_that_cannot_be_written_is_refused(music, tmp_path):
         train("mel_rvq", SHORT, {"data": str(music), "output_dir": str(tmp_path / "file" / "run")})
 
 
+@pytest.mark.slow
 def test_full_disk_is_a_clear_error_and_keeps_what_is_whole(music, tmp_path):
     """The limit on file sizes stands for the disk: the weights of 70 kB fit, the optimiser's state does not."""
     overrides = {"data": str(music), "output_dir": str(tmp_path / "run")}
