@@ -23,5 +23,5 @@ def test_every_module_stands_in_the_tree():
 
 
 def test_every_module_says_its_job():
-    lines = PAGE.split("```")[1].splitlines()[1:]
-    assert [line for line in lines if len(line.split()) < 3] == []
+    lines = [line for line in PAGE.split("```")[1].splitlines()[1:] if line.strip()]
+    assert [line for line in lines if len(line.split()) < 3 and line != "muq_hf/"] == []

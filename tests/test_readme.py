@@ -90,15 +90,3 @@ def test_no_auto_class_is_shown_with_a_published_id():
 def test_links_of_the_readme_lead_to_files():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
-
-
-def test_every_module_that_the_readme_draws_exists():
-    drawing = README.split("## How it is built")[1].split("```")[1]
-    for name in re.findall(r"(?<![\w*])(\w+\.py)\b", drawing):
-        assert (ROOT / "muq_hf" / name).exists(), name
-
-
-def test_every_flat_module_is_in_the_drawing():
-    drawing = README.split("## How it is built")[1].split("```")[1]
-    for file in (ROOT / "muq_hf").glob("*.py"):
-        assert file.name in drawing or file.stem.endswith("_muq_mulan") or file.stem == "__init__", file.name

@@ -12,7 +12,9 @@ import traceback
 from pathlib import Path
 
 
-BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"(?P<skip><!-- not run: [^>]+ -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
+)
 
 
 def blocks(page: str) -> list[tuple[int, str, str]]:
