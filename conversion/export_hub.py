@@ -1,4 +1,4 @@
-"""`muq-hf convert hub` for a checkout without installation. Arguments: `python -m conversion.export_hub --help`."""
+"""`muq-hf export hub` for a checkout without installation. Arguments: `python -m conversion.export_hub --help`."""
 
 import sys
 
@@ -6,4 +6,4 @@ from muq_hf.cli import main
 
 
 if __name__ == "__main__":
-    sys.exit(main(["convert", "hub", *sys.argv[1:]]))
+    sys.exit(main(["export", "hub", *sys.argv[1:]]))

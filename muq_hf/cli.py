@@ -1,74 +1,215 @@
-"""The `muq-hf` command. A subcommand's module is imported only when it is chosen, so that help and errors come at once.
+"""The `muq-hf` command: the table of commands, their help, and what becomes of errors.
 
-Each module in `COMMANDS` provides `add_arguments(parser)` and `run(arguments) -> exit code`.
+A command's module is imported only when the command is chosen, so that help and errors come at once. How a command's file
+looks: commands/__init__.py.
 """
 
-import argparse
 import importlib
 import io
 import os
 import sys
+from typing import Annotated, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
 
 from .allocator import reuse_memory
+from .commands.exit_codes import DONE, INTERRUPTED, OUTPUT_NOT_READ, WRONG_USE
+from .version import __version__
 
 
-COMMANDS = {  # name: (module, one line for the list of commands)
-    "embed": ("muq_hf.commands.embed", "embed music files: one Parquet table of vectors, or frames per file"),
-    "tag": ("muq_hf.commands.tag", "score music files against words with a MuQ-MuLan"),
-    "search": ("muq_hf.commands.search", "find music by words or by other music, in a table of `embed`"),
-    "train": ("muq_hf.commands.train", "train the tokenizer, MuQ, and its refinement, from a folder of music"),
-    "data": ("muq_hf.commands.data", "check music before training: hours, rates, silence, duplicates"),
-    "probe": ("muq_hf.commands.probe", "ask what a model's features know: probes and retrieval on labelled music"),
-    "zero-shot": ("muq_hf.commands.zero_shot", "tag labelled music by text alone, and score the tags"),
-    "export": ("muq_hf.commands.export", "write a model as ONNX files, checked in ONNX Runtime"),
-    "convert": ("muq_hf.commands.convert", "convert published checkpoints, and prepare folders for the Hub"),
+class Entry(NamedTuple):
+    """target: "module" or "module:function" in muq_hf/commands, `run` if no function is named; panel: of the help."""
+
+    target: str
+    summary: str
+    panel: str | None = None
+    hidden: bool = False
+
+
+MUSIC, TRAINING, MODELS = "Your music", "Training and evaluation", "Models for other places"
+COMMANDS = {
+    "embed": Entry("embed", "embed music files: one Parquet table of vectors, or frames per file", MUSIC),
+    "search": Entry("search", "find music by words or by other music, in a table of `embed`", MUSIC),
+    "tag": Entry("tag", "score music files against words with a MuQ-MuLan", MUSIC),
+    "train mel-rvq": Entry("train:mel_rvq", "stage 1: the Mel-RVQ tokenizer"),
+    "train muq": Entry("train:muq", "stage 2: MuQ, by masked prediction of the tokens"),
+    "train iterate": Entry("train:iterate", "stage 3: MuQ on tokens of a converged MuQ's latents"),
+    "train all": Entry("train:all_stages", "the stages 1 to 3 in turn"),
+    "train mulan": Entry("train:mulan", "MuQ-MuLan from music and text"),
+    "data check": Entry("data", "decode all music once: hours, rates, silence, broken files, duplicates"),
+    "probe": Entry("probe", "ask what a model's features know: probes and retrieval on labelled music", TRAINING),
+    "zero-shot": Entry("zero_shot", "tag labelled music by text alone, and score the tags", TRAINING),
+    "export onnx": Entry("export_onnx", "ONNX files for other languages and devices, checked in ONNX Runtime"),
+    "export hub": Entry("export_hub", "a model folder with its code inside, ready for `hf upload`"),
+    "convert muq": Entry("convert:muq", "a published MuQ"),
+    "convert musicfm": Entry("convert:musicfm", "a published MusicFM"),
+    "convert muq-mulan": Entry("convert:muq_mulan", "a published MuQ-MuLan, as one self-contained folder"),
+    "convert hub": Entry("convert:hub", "the former name of `export hub`", hidden=True),
 }
+GROUPS = {
+    "train": Entry("", "train the tokenizer, MuQ, its refinement, and MuQ-MuLan from your own music", TRAINING),
+    "data": Entry("", "check music before training", TRAINING),
+    "export": Entry("", "write a model for the Hub or for other runtimes", MODELS),
+    "convert": Entry("", "published checkpoints → folders that the Auto classes load", MODELS),
+}
+PROGRAM = "muq-hf"
 USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-EXIT_UNREAD = 141  # 128 + SIGPIPE: whoever read the output has gone (`| head`)
+SETTINGS = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["--help", "-h"]}
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """→ the parser of all commands; only the `chosen` one has its arguments, which takes importing it."""
-    parser = argparse.ArgumentParser(prog="muq-hf", description="MuQ music representations in the Hugging Face ecosystem.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module_name, summary) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        if name == chosen:
-            module = importlib.import_module(module_name)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
-    return parser
+class Command(TyperCommand):
+    """A command whose list options take several values in a row: `--precision float32 int8`."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        lists = {name for option in self.get_params(ctx) if getattr(option, "multiple", False) for name in option.opts}
+        spread, rest = [], list(args)
+        while rest and rest[0] != "--":
+            spread.append(name := rest.pop(0))
+            if name in lists and rest:
+                spread.append(rest.pop(0))
+                while rest and not _is_option(rest[0]):
+                    spread += [name, rest.pop(0)]
+        return super().parse_args(ctx, spread + rest)
+
+
+class Group(TyperGroup):
+    """The commands whose names begin with `path`; a module is imported when its command is resolved."""
+
+    def __init__(self, *, path: str = "", **settings):
+        super().__init__(**settings)
+        self.path = path
+        for words, entry in (GROUPS | COMMANDS if path == "" else COMMANDS).items():
+            parent, _, name = words.rpartition(" ")
+            if parent == path:
+                self.add_command(_stub(name, entry))
+
+    def list_commands(self, ctx) -> list[str]:
+        """As in the tables; groups after the commands of the same panel."""
+        return sorted(self.commands, key=lambda name: (f"{self.path} {name}".strip() in GROUPS, list(self.commands).index(name)))
+
+    def resolve_command(self, ctx, args: list[str]):
+        name, stub, rest = super().resolve_command(ctx, args)
+        words = f"{self.path} {name}".strip()
+        if stub is None:  # the shell completes a word that is no command yet
+            return name, stub, rest
+        return name, _group(words) if words in GROUPS else _load(words), rest
+
+
+def _stub(name: str, entry: Entry) -> TyperCommand:
+    return TyperCommand(name, help=_plain(entry.summary), rich_help_panel=entry.panel, hidden=entry.hidden)
+
+
+def _group(path: str) -> Group:
+    entry = GROUPS[path]
+    return Group(path=path, name=path, help=_plain(_sentence(entry.summary)), context_settings=SETTINGS)
+
+
+def _load(words: str) -> TyperCommand:
+    entry = COMMANDS[words]
+    module_name, _, function_name = entry.target.partition(":")
+    module = importlib.import_module(f".commands.{module_name}", __package__)
+    target = getattr(module, function_name or "run")
+    if isinstance(target, TyperCommand):
+        command = target
+    else:
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        app.command(cls=Command)(target)
+        command = typer.main.get_command(app)
+    command.context_settings = SETTINGS | getattr(module, "PASS_ON", {})
+    paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
+    command.help = _plain("\n\n".join([_sentence(entry.summary), *paragraphs]))
+    examples = getattr(module, "EXAMPLES", "").strip().splitlines()
+    command.epilog = "\n\n".join(["Examples:", *(f"  {_plain(line.strip())}" for line in examples)]) if examples else None
+    for parameter in command.params:
+        parameter.help = parameter.help and _plain(parameter.help)
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""  # typer would call it a <bool>
+    return command
+
+
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not argument[1:2].isdigit() and argument != "-"
+
+
+def _sentence(summary: str) -> str:
+    return summary[0].upper() + summary[1:] + "."
+
+
+def _plain(text: str) -> str:
+    """`text` for rich, which would take [brackets] for its markup."""
+    return text.replace("[", "\\[")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"{PROGRAM} {__version__}")
+        raise typer.Exit(DONE)
+
+
+app = typer.Typer(cls=Group, rich_markup_mode="rich", context_settings=SETTINGS, pretty_exceptions_enable=False)
+
+
+@app.callback(help="MuQ and MuQ-MuLan: music features, tokens, tags and search.")
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error; works after a command too")] = False,
+) -> None:
+    """Options before the command. `main` takes --debug out wherever it stands."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command → exit code: 0 done, 1 done with failures, 2 wrong use, 130 interrupted, 141 output not read."""
-    argv = sys.argv[1:] if argv is None else argv
-    chosen = argv[0] if argv else None
+    """Run one command → its exit code, one of commands/exit_codes.py."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    argv = [argument for argument in argv if argument != "--debug"]
     reuse_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold what cannot be printed
+    root = typer.main.get_command(app)
+    if "_MUQ_HF_COMPLETE" in os.environ:
+        root.main(argv, PROGRAM)  # answers the shell and ends the process
     try:
-        arguments = build_parser(chosen).parse_args(argv)
-        code = arguments.run(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone is noticed
-        return code
+        return _run(root, argv)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more as it ends
-        return EXIT_UNREAD
-    except USER_ERRORS as error:
-        if "--debug" in argv:
-            raise
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"muq-hf {chosen}: error: {message}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return OUTPUT_NOT_READ
     except KeyboardInterrupt:
-        print(f"muq-hf {chosen}: interrupted.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        print(f"{_name_of(argv)}: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except (typer.TyperException, *USER_ERRORS) as error:
+        if debug:
+            raise
+        print(f"{_name_of(argv)}: error: {_message(error)}", file=sys.stderr)
+        return WRONG_USE
+
+
+def _run(root: Group, argv: list[str]) -> int:
+    try:
+        with root.make_context(PROGRAM, [*argv] or ["--help"]) as context:
+            code = root.invoke(context)
+    except typer.Exit as end:  # --help and the like
+        code = end.exit_code if argv else WRONG_USE
+    sys.stdout.flush()  # here, where a reader that has gone is noticed
+    return code
+
+
+def _name_of(argv: list[str]) -> str:
+    """The program's name with the command's: "muq-hf export onnx"."""
+    words = [argument for argument in argv if not argument.startswith("-")]
+    known = [path for path in (" ".join(words[:2]), *words[:1]) if path in COMMANDS or path in GROUPS]
+    return " ".join([PROGRAM, *known[:1]])
+
+
+def _message(error: Exception) -> str:
+    """The error in one line; for an option that does not exist, with those of nearly that name."""
+    if not isinstance(error, typer.TyperException):
+        return " ".join(str(error).split()) or type(error).__name__
+    nearest = getattr(error, "possibilities", None)
+    message = f"{error.message}. Did you mean {' or '.join(nearest)}?" if nearest else error.format_message()
+    context = getattr(error, "ctx", None)
+    help_line = f" See `{context.command_path} --help`." if context else ""
+    return " ".join(message.replace("Value error, ", "").split()) + help_line
 
 
 if __name__ == "__main__":

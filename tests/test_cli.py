@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 import soundfile
 import torch
 
+import muq_hf
 from muq_hf import MuQConfig, MuQModel, cli
+from muq_hf.commands import exit_codes
 
 
 ROOT = Path(cli.__file__).parents[1]
@@ -34,19 +37,18 @@ def song(tmp_path) -> Path:
 def test_help_and_wrong_use_come_without_torch(arguments):
     code = (
         "import sys, muq_hf.cli\n"
-        f"try: muq_hf.cli.main({arguments})\n"
-        "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'transformers' in sys.modules)"
+        f"code = muq_hf.cli.main({arguments})\n"
+        "print(code, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     expected = 0 if "--help" in arguments else 2
     assert result.stdout.splitlines()[-1] == f"{expected} False False", result.stderr
 
 
-def test_every_command_of_the_table_has_arguments_and_a_run(capsys):
-    for name in cli.COMMANDS:
-        with pytest.raises(SystemExit) as end:
-            cli.main([name, "--help"])
-        assert end.value.code == 0 and name in capsys.readouterr().out
+@pytest.mark.parametrize("words", [*cli.COMMANDS, *cli.GROUPS])
+def test_every_command_has_help(words, capsys):
+    assert cli.main([*words.split(), "--help"]) == 0
+    assert f"muq-hf {words}" in capsys.readouterr().out
 
 
 def test_module_runs_as_a_program():
@@ -58,13 +60,13 @@ def test_output_that_nobody_reads_on_is_no_error():
     command = [sys.executable, "-m", "muq_hf.cli", "probe", "--list"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait() == cli.EXIT_UNREAD
+    assert process.stderr.read() == b"" and process.wait() == exit_codes.OUTPUT_NOT_READ
 
 
 def test_a_model_folder_that_is_not_there_is_named(song, tmp_path, capsys):
     missing = str(tmp_path / "nowhere")
     code = cli.main(["embed", str(song), "--model", missing, "--output", str(tmp_path / "out.parquet")])
-    assert code == cli.EXIT_USER_ERROR and f"there is no folder {missing}" in capsys.readouterr().err
+    assert code == exit_codes.WRONG_USE and f"there is no folder {missing}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["embed", "--output", "e.parquet"], ["tag", "--labels", "labels.txt"]])
@@ -72,7 +74,7 @@ def test_a_revision_needs_a_model(command, song, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("labels.txt").write_text("piano\n")
     code = cli.main([command[0], str(song), *command[1:], "--revision", "main"])
-    assert code == cli.EXIT_USER_ERROR and "--revision main needs --model" in capsys.readouterr().err
+    assert code == exit_codes.WRONG_USE and "--revision main needs --model" in capsys.readouterr().err
 
 
 def test_embed_writes_a_table_and_says_so(model_folder, song, tmp_path, capsys):
@@ -103,6 +105,7 @@ def test_embed_with_failures_exits_with_1_and_says_where_they_are(model_folder, 
     [
         (["--output", "e.txt"], "must be a file that ends in .parquet"),
         (["--model", "no/such/folder"], "no/such/folder"),
+        (["--layer", "first"], "whole numbers separated by commas"),
         (["--layer", "9"], "layers must lie between 0"),
         (["--resume", "--overwrite"], "choose one"),
     ],
@@ -127,3 +130,56 @@ def test_an_interrupted_run_exits_with_130_and_tells_how_to_go_on(model_folder, 
     arguments = ["embed", str(song), "--model", str(model_folder), "--output", str(tmp_path / "e.parquet"), "--workers", "0"]
     assert cli.main(arguments) == 130
     assert "--resume continues" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serch", "words"], "Did you mean 'search'?"),
+        (["export", "onxn"], "Did you mean 'onnx'?"),
+        (["embed", "a.wav", "--outptu", "e.parquet"], "Did you mean --output?"),
+        (["embed", "a.wav"], "Missing option '--output'"),
+        (["embed", "a.wav", "--output", "e.parquet", "--pool", "average"], "--pool': 'average' is not one of 'mean', 'max'"),
+        (["train"], "See `muq-hf train --help`."),
+    ],
+)
+def test_mistyped_words_are_answered_in_one_line_with_the_nearest(arguments, message, capsys):
+    assert cli.main(arguments) == exit_codes.WRONG_USE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("muq-hf") and ": error: " in line and message in line
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"muq-hf {muq_hf.__version__}\n"
+
+
+def test_options_are_taken_with_underscores_too(song, capsys):
+    arguments = ["embed", str(song), "--output", "e.txt", "--chunk_length_s"]
+    assert cli.main([*arguments, "10"]) == exit_codes.WRONG_USE
+    assert "ends in .parquet" in capsys.readouterr().err
+    assert cli.main([*arguments, "ten"]) == exit_codes.WRONG_USE
+    assert "--chunk-length-s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [["float32", "int8"], ["float32", "--precision", "int8"]])
+def test_list_options_take_values_in_a_row_or_one_by_one(values, monkeypatch):
+    from muq_hf.commands import export_onnx
+
+    given = []
+    monkeypatch.setattr(export_onnx, "require", lambda *modules: None)
+    monkeypatch.setattr("muq_hf.onnx.onnx_files.export_onnx", lambda *arguments: given.extend(arguments) or [])
+    monkeypatch.setattr("muq_hf.onnx.check.table", lambda rows: "")
+    assert cli.main(["export", "onnx", "model", "folder", "--precision", *values, "--layers", "-1", "4", "--split-at-mel"]) == 0
+    assert given[2:5] == [["float32", "int8"], [-1, 4], True]
+
+
+def test_the_shell_completes_commands_and_options(monkeypatch):
+    def completions(line: str) -> str:
+        environment = {"_MUQ_HF_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        command = [sys.executable, "-m", "muq_hf"]
+        return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True).stdout
+
+    assert completions("muq-hf sea") == "search\n"
+    assert completions("muq-hf export ").split() == ["onnx", "hub"]
+    assert "--chunk-length-s" in completions("muq-hf embed --chu")

@@ -1,54 +1,81 @@
-"""`muq-hf convert`: published checkpoints and Hub folders."""
+"""`muq-hf convert`: published checkpoints → folders that the Auto classes load."""
 
-import argparse
+import sys
+from typing import Annotated
 
+import typer
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, (summary, names) in KINDS.items():
-        kind = kinds.add_parser(name, help=summary, description=summary)
-        for argument, explanation in names.items():
-            kind.add_argument(argument, help=explanation)
-        for option, explanation in OPTIONS.get(name, {}).items():
-            kind.add_argument(f"--{option}", help=explanation)
-        kind.add_argument("--license", dest="licence", help="licence of the weights, for the model card (as the Hub names it)")
-        kind.add_argument("--base-model", help="Hub id of the weights' origin, for the model card")
+from .exit_codes import DONE
+from .options import BaseModel, Licence, NewFolder
 
 
-OUTPUT = "new folder"
-KINDS = {
-    "muq": (
-        "a published MuQ → a folder that the Auto classes load",
-        {"source": "folder or Hub id, for instance OpenMuQ/MuQ-large-msd-iter", "output": OUTPUT},
-    ),
-    "musicfm": (
-        "a published MusicFM → a folder that the Auto classes load",
-        {"weights": "pretrained_msd.pt", "stats": "msd_stats.json", "output": OUTPUT},
-    ),
-    "muq-mulan": (
-        "a published MuQ-MuLan → one self-contained folder that the Auto classes load",
-        {"source": "folder or Hub id, for instance OpenMuQ/MuQ-MuLan-large", "output": OUTPUT},
-    ),
-    "hub": (
-        "a model folder → the same with its code inside, ready for `hf upload`",
-        {"model": "folder of a saved or converted model", "output": OUTPUT},
-    ),
-}
-OPTIONS = {
-    "muq-mulan": {
-        "audio": "folder or Hub id with the music encoder's config.json; default: the one that the source names",
-        "text": "folder or Hub id with the text encoder's config.json and tokenizer; default: the one that the source names",
-    },
-}
+EXAMPLES = """
+muq-hf convert muq OpenMuQ/MuQ-large-msd-iter muq-large
+muq-hf convert muq-mulan OpenMuQ/MuQ-MuLan-large mulan-large
+muq-hf convert musicfm pretrained_msd.pt msd_stats.json musicfm
+"""
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from ..hub.conversion import convert_muq, convert_muq_mulan, convert_musicfm
+def muq(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="folder or Hub id, for instance OpenMuQ/MuQ-large-msd-iter")],
+    output: NewFolder,
+    licence: Licence = None,
+    base_model: BaseModel = None,
+) -> int:
+    from ..hub.conversion import convert_muq
+
+    convert_muq(source, output, licence=licence, base_model=base_model)
+    return _wrote(output)
+
+
+def musicfm(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="pretrained_msd.pt")],
+    stats: Annotated[str, typer.Argument(metavar="STATS", help="msd_stats.json")],
+    output: NewFolder,
+    licence: Licence = None,
+    base_model: BaseModel = None,
+) -> int:
+    from ..hub.conversion import convert_musicfm
+
+    convert_musicfm(weights, stats, output, licence=licence, base_model=base_model)
+    return _wrote(output)
+
+
+def muq_mulan(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="folder or Hub id, for instance OpenMuQ/MuQ-MuLan-large")],
+    output: NewFolder,
+    audio: Annotated[
+        str | None,
+        typer.Option(help="folder or Hub id with the music encoder's config.json; default: the one that the source names"),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="folder or Hub id with the text encoder's config.json and tokenizer; default: the one that the source names"
+        ),
+    ] = None,
+    licence: Licence = None,
+    base_model: BaseModel = None,
+) -> int:
+    from ..hub.conversion import convert_muq_mulan
+
+    convert_muq_mulan(source, output, audio=audio, text=text, licence=licence, base_model=base_model)
+    return _wrote(output)
+
+
+def hub(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="folder of a saved or converted model")],
+    output: NewFolder,
+    licence: Licence = None,
+    base_model: BaseModel = None,
+) -> int:
     from ..hub.hub_folder import export_hub
 
-    functions = {"muq": convert_muq, "musicfm": convert_musicfm, "muq-mulan": convert_muq_mulan, "hub": export_hub}
-    places = [getattr(arguments, name) for name in KINDS[arguments.kind][1]]
-    options = {option: getattr(arguments, option) for option in OPTIONS.get(arguments.kind, {})}
-    functions[arguments.kind](*places, **options, licence=arguments.licence, base_model=arguments.base_model)
-    print(f"Wrote {arguments.output}.")
-    return 0
+    print("`muq-hf convert hub` is now `muq-hf export hub`; both do the same.", file=sys.stderr)
+    export_hub(model, output, licence=licence, base_model=base_model)
+    return _wrote(output)
+
+
+def _wrote(output: str) -> int:
+    print(f"Wrote {output}.")
+    return DONE

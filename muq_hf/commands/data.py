@@ -1,39 +1,38 @@
 """`muq-hf data check`: its arguments, and what it prints."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .exit_codes import DONE, DONE_WITH_FAILURES
 
 
-DESCRIPTION = """\
-Decode all music once and report hours, sampling rates, channels, silence, broken files and duplicates.
-
-  muq-hf data check MUSIC
-  muq-hf data check MUSIC --manifest music.jsonl    list what is sound, with durations, to train on: --data music.jsonl
-
-Of a manifest, the lines of sound tracks stay with all that they say ("text", "tags", labels).
+EXAMPLES = """
+muq-hf data check MUSIC
+muq-hf data check MUSIC --manifest music.jsonl
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = DESCRIPTION
-    parser.add_argument("action", choices=("check",))
-    parser.add_argument("data", metavar="DATA", help="folder of audio, JSONL manifest, or folder of a saved dataset")
-    parser.add_argument("--manifest", metavar="FILE.jsonl", help="write the sound tracks, each music once")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode (default: 2)")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="folder of audio, JSONL manifest, or folder of a saved dataset")],
+    manifest: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="write the sound tracks, each music once")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="threads that decode")] = 2,
+) -> int:
+    """The manifest lists what is sound, with durations, to train on: `muq-hf train ... --data music.jsonl`. Where DATA is a
+    manifest, the lines of sound tracks stay with all their fields ("text", "tags", labels).
+    """
     from ..training.data_check import check_data, report, sound_tracks, write_manifest
 
-    if arguments.manifest:
-        _check_target(Path(arguments.data), Path(arguments.manifest))
-    checked, skipped = check_data(arguments.data, arguments.workers)
+    if manifest:
+        _check_target(Path(data), manifest)
+    checked, skipped = check_data(data, workers)
     print(report(checked, skipped))
-    if arguments.manifest:
+    if manifest:
         kept = sound_tracks(checked)
-        write_manifest(kept, Path(arguments.data), Path(arguments.manifest))
-        print(f"{arguments.manifest}: {len(kept)} tracks")
-    return 1 if skipped else 0
+        write_manifest(kept, Path(data), manifest)
+        print(f"{manifest}: {len(kept)} tracks")
+    return DONE_WITH_FAILURES if skipped else DONE
 
 
 def _check_target(data: Path, path: Path) -> None:

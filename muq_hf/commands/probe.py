@@ -1,55 +1,98 @@
 """`muq-hf probe`: frozen features of any audio model on the corpus's tasks or on a labelled set of one's own."""
 
-import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Literal
 
+import typer
+
+from .exit_codes import DONE
 from .extras import require
+from .options import Device
 
 
-EPILOG = """\
-examples:
-  muq-hf probe --list
-  muq-hf probe --model RUN/final --suite small --corpus CORPUS
-  muq-hf probe --model m-a-p/MERT-v1-95M RUN/final mel --manifest my_songs.csv --trust-remote-code
-  muq-hf probe --model RUN/final --manifest gtzan:/data/GTZAN
-
-models: a folder or Hub id of MuQ or of any audio encoder of transformers; mel; chroma; random:tiny (base, large, a MuQ's folder);
-FILE.py:CLASS, an adapter (see research/peers). manifests: CSV with `path`, `split` and one of `label` (class), `labels` (tags,
-a;b;c), `value` (numbers), `segments` (file of start, end, name), `events` (file of times); JSONL with `path`, `split`, `start`,
-`end`, `group` and `labels`; gtzan:FOLDER, magnatagatune:FOLDER, nsynth:FOLDER. Where no `split` is given, 15 % of the groups
-(`group`, else files) are the test split and 15 % the valid split, by a hash of their names; where only train and test are, valid
-is drawn from train. Heads are fitted on at most 6,000 rows of the train split, clips or frames, drawn for each seed."""
+EXAMPLES = """
+muq-hf probe --list
+muq-hf probe --model RUN/final --suite small --corpus CORPUS
+muq-hf probe --model m-a-p/MERT-v1-95M RUN/final mel --manifest my_songs.csv --trust-remote-code
+muq-hf probe --model RUN/final --manifest gtzan:/data/GTZAN
+"""
+DATA, SCORING = "Music and labels", "Scoring"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = EPILOG
-    parser.add_argument("--list", action="store_true", help="name the tasks and stop")
-    parser.add_argument("--model", nargs="+", help="what to compare, in one table (default: the package's muq-tiny)")
-    parser.add_argument("--suite", choices=("small", "full"), help="the tasks of the corpus, with fewer clips or with all")
-    parser.add_argument("--corpus", type=Path, nargs="+", default=[Path("corpus")], help="folders that research/corpus wrote")
-    parser.add_argument("--tasks", nargs="+", help="only these tasks of the suite")
-    parser.add_argument("--held-out", action="store_true", help="recordings only of albums that shipped weights never trained on")
-    parser.add_argument("--manifest", help="a labelled set of your own")
-    parser.add_argument("--label", help="key of the manifest's labels to probe (default: all)")
-    parser.add_argument("--kind", help="kind of the label where the manifest does not tell: key, pitch, tempo, chord …")
-    parser.add_argument("--no-baselines", action="store_true", help="only the named models, without mel and random weights")
-    parser.add_argument("--probes", nargs="+", choices=("linear", "mlp"), default=["linear", "mlp"])
-    parser.add_argument("--seeds", type=int, default=3, help="fits of each probe, but one where nothing is random (default: 3)")
-    parser.add_argument("--check", action="store_true", help="say where shuffled labels or recording cues give more than chance")
-    parser.add_argument("--output", type=Path, default=Path("probe_results"), help="folder for JSON, Markdown and PNG")
-    parser.add_argument("--cache", type=Path, help="folder for features (default: OUTPUT/features)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run model code from the Hub (MERT needs it)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode audio, processes that fit")
+def run(
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL...", help="what to compare, in one table (default: the package's muq-tiny)")
+    ] = None,
+    list_tasks: Annotated[bool, typer.Option("--list", help="name the tasks and stop")] = False,
+    suite: Annotated[
+        Literal["small", "full"] | None,
+        typer.Option(help="the tasks of the corpus, with fewer clips or with all", rich_help_panel=DATA),
+    ] = None,
+    corpus: Annotated[
+        list[Path], typer.Option(metavar="FOLDER...", help="folders that research/corpus wrote", rich_help_panel=DATA)
+    ] = [Path("corpus")],
+    tasks: Annotated[
+        list[str] | None, typer.Option(metavar="TASK...", help="some tasks of the suite (default: all)", rich_help_panel=DATA)
+    ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out", help="recordings only of albums that shipped weights never trained on", rich_help_panel=DATA),
+    ] = False,
+    manifest: Annotated[str | None, typer.Option(help="a labelled set of your own", rich_help_panel=DATA)] = None,
+    label: Annotated[
+        str | None, typer.Option(help="key of the manifest's labels to probe (default: all)", rich_help_panel=DATA)
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="kind of the label where the manifest does not tell: key, pitch, tempo, chord ...", rich_help_panel=DATA
+        ),
+    ] = None,
+    no_baselines: Annotated[
+        bool, typer.Option("--no-baselines", help="the named models alone, without mel and random weights")
+    ] = False,
+    probes: Annotated[list[str], typer.Option(metavar="PROBE...", help="linear, mlp", rich_help_panel=SCORING)] = [
+        "linear",
+        "mlp",
+    ],
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="fits of each probe, one where nothing is random", rich_help_panel=SCORING)
+    ] = 3,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="say where shuffled labels or recording cues give more than chance", rich_help_panel=SCORING
+        ),
+    ] = False,
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="for JSON, Markdown and PNG")] = Path("probe_results"),
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="for features (default: OUTPUT/features)")] = None,
+    device: Device = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="run model code from the Hub (MERT needs it)")
+    ] = False,
+    workers: Annotated[int, typer.Option(metavar="N", help="threads that decode audio, processes that fit")] = 2,
+) -> int:
+    """Models: a folder or Hub id of MuQ or of any audio encoder of transformers; mel; chroma; random:tiny (base, large, a MuQ's
+    folder); FILE.py:CLASS, an adapter (see research/peers).
 
+    Manifests: CSV with `path`, `split` and one of `label` (class), `labels` (tags, a;b;c), `value` (numbers), `segments` (file
+    of start, end, name), `events` (file of times); JSONL with `path`, `split`, `start`, `end`, `group` and `labels`;
+    gtzan:FOLDER, magnatagatune:FOLDER, nsynth:FOLDER.
 
-def run(arguments: argparse.Namespace) -> int:
-    if arguments.list:
+    Where no `split` is given, 15 % of the groups (`group`, else files) are the test split and 15 % the valid split, by a hash of
+    their names; where only train and test are, valid is drawn from train. Heads are fitted on at most 6,000 rows of the train
+    split, clips or frames, drawn for each seed.
+    """
+    arguments = SimpleNamespace(**locals())
+    if list_tasks:
         print(task_list())
-        return 0
+        return DONE
     if (arguments.suite is None) == (arguments.manifest is None):
         raise ValueError("choose one of --suite small|full and --manifest FILE; --list names the tasks.")
+    if unknown := [name for name in probes if name not in ("linear", "mlp")]:
+        raise ValueError(f"--probes are linear and mlp, got {', '.join(unknown)}.")
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
     require("sklearn", "mir_eval", "matplotlib")
@@ -69,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
     )
     arguments.model = list(map(short_name, arguments.model))
-    said = {name: str(value) for name, value in vars(arguments).items() if name not in ("run", "command", "debug", "list")}
+    said = {name: str(value) for name, value in vars(arguments).items() if name != "list_tasks"}
     files: list[Path] = []
 
     def save(rows: list[dict]) -> None:
@@ -77,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     rows = evaluate(models, questions, settings, save=save)
     print(f"\n{markdown_table(rows)}\nwritten: {', '.join(map(str, files))}")
-    return 0
+    return DONE
 
 
 def task_list() -> str:

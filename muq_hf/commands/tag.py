@@ -1,57 +1,58 @@
 """`muq-hf tag`: its arguments, and what it prints. Torch is imported when it runs."""
 
-import argparse
 import csv
 import json
 import sys
+from typing import Annotated
+
+import typer
+
+from .exit_codes import DONE, DONE_WITH_FAILURES
+from .options import Device, Inputs, Quiet, Revision, TableFormat
 
 
-DESCRIPTION = """\
-Score music files against words with a MuQ-MuLan.
-
-  muq-hf tag songs/ --labels labels.txt
-      for every song the labels that fit best, with the cosine of music and text
-  muq-hf tag song.mp3 --labels moods.txt --template "{} music" --top-k 3 --format csv
+EXAMPLES = """
+muq-hf tag songs/ --labels labels.txt
+muq-hf tag song.mp3 --labels moods.txt --template "{} music" --top-k 3 --format csv
 """
-EXIT_FAILED_FILES = 1
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = DESCRIPTION
-    parser.add_argument("inputs", nargs="+", metavar="FILE", help="audio file, folder or manifest, as for `muq-hf embed`")
-    parser.add_argument("--labels", required=True, help="text file with a label per line")
-    parser.add_argument("--model", help="folder or Hub id of a MuQ-MuLan (default: the package's muq-mulan-tiny)")
-    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
-    parser.add_argument("--template", default="{}", help="text of a label, with {} in its place (default: the label alone)")
-    parser.add_argument("--top-k", type=int, default=5, metavar="N", help="labels per file (default: 5; 0: all)")
-    parser.add_argument("--format", default="table", choices=("table", "csv", "jsonl"), help="of the output (default: table)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(
+    inputs: Inputs,
+    labels: Annotated[str, typer.Option(metavar="FILE.txt", help="text file with a label per line")],
+    model: Annotated[
+        str | None, typer.Option(help="folder or Hub id of a MuQ-MuLan (default: the package's muq-mulan-tiny)")
+    ] = None,
+    revision: Revision = None,
+    template: Annotated[str, typer.Option(help="text of a label, with {} in its place")] = "{}",
+    top_k: Annotated[int, typer.Option(metavar="N", help="labels per file; 0: all")] = 5,
+    output_format: TableFormat = "table",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> int:
+    """For every song the labels that fit best, with the cosine of music and text."""
+    if top_k < 0:
+        raise ValueError(f"--top-k must be 0 (all labels) or more, got {top_k}.")
     from ..checkpoints import MUQ_MULAN_TINY, or_own
     from ..inference.joint import JointModel
     from ..inference.sources import collect_inputs
     from ..inference.tagging import read_labels, tag_files
 
-    if arguments.top_k < 0:
-        raise ValueError(f"--top-k must be 0 (all labels) or more, got {arguments.top_k}.")
-    labels, repeated = read_labels(arguments.labels)
+    words, repeated = read_labels(labels)
     if repeated:
-        print(f"{arguments.labels}: labels that come more than once count once: {', '.join(repeated)}", file=sys.stderr)
-    paths = collect_inputs(arguments.inputs)
-    name = or_own(arguments.model, MUQ_MULAN_TINY, arguments.revision)
-    model = JointModel(name, "both", arguments.revision, arguments.device)
-    scores = tag_files(paths, labels, model, arguments.template, not arguments.quiet)
+        print(f"{labels}: labels that come more than once count once: {', '.join(repeated)}", file=sys.stderr)
+    paths = collect_inputs(inputs)
+    name = or_own(model, MUQ_MULAN_TINY, revision)
+    joint = JointModel(name, "both", revision, device)
+    scores = tag_files(paths, words, joint, template, not quiet)
     rows = []
     for path, cosines in zip(scores.paths, scores.cosines, strict=True):
-        best = (-cosines).argsort(kind="stable")[: arguments.top_k or len(labels)]
-        rows.append((path, [(labels[index], float(cosines[index])) for index in best]))
-    PRINTERS[arguments.format](rows)
+        best = (-cosines).argsort(kind="stable")[: top_k or len(words)]
+        rows.append((path, [(words[index], float(cosines[index])) for index in best]))
+    PRINTERS[output_format](rows)
     for path, message in scores.failures.items():
         print(f"{path}: {message}", file=sys.stderr)
-    return EXIT_FAILED_FILES if scores.failures else 0
+    return DONE_WITH_FAILURES if scores.failures else DONE
 
 
 def _print_table(rows: list) -> None:

@@ -111,7 +111,7 @@ def test_wrong_musicfm_files_are_named(tmp_path, content, stats, message):
 def test_command_reports_errors_in_one_line(tmp_path, capsys):
     assert main(["convert", "muq", str(tmp_path / "nothing"), str(tmp_path / "output")]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("muq-hf convert: error:")
+    assert message.startswith("muq-hf convert muq: error:")
     assert len(message.splitlines()) == 1
 
 

@@ -158,7 +158,7 @@ def test_files_that_cannot_be_tagged_are_named_and_the_others_tagged(folder, son
 
 def test_a_search_for_nothing_is_refused(table, capsys):
     assert main(["search", " ", "--index", str(table)]) == 2
-    assert "words to search for are empty" in capsys.readouterr().err
+    assert "the search text is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

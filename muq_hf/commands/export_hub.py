@@ -1,0 +1,27 @@
+"""`muq-hf export hub`: its arguments, and what it prints."""
+
+from typing import Annotated
+
+import typer
+
+from .exit_codes import DONE
+from .options import BaseModel, Licence, NewFolder
+
+
+EXAMPLES = """
+muq-hf export hub RUN/final my-muq
+hf upload OWNER/my-muq my-muq
+"""
+
+
+def run(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="folder of a saved or converted model")],
+    output: NewFolder,
+    licence: Licence = None,
+    base_model: BaseModel = None,
+) -> int:
+    from ..hub.hub_folder import export_hub
+
+    export_hub(model, output, licence=licence, base_model=base_model)
+    print(f"Wrote {output}.")
+    return DONE
