@@ -1,16 +1,15 @@
-"""Labelled sets of clips: JSONL or CSV with `path`, a label and a `split`."""
+"""Labelled sets of clips: manifests with a path, a label and a `split` in each line."""
 
-import csv
 import hashlib
-import json
-import math
 import numbers
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..storage.json_lines import numbered_lines, to_json_lines
+from ..storage.json_lines import to_json_lines
+from ..storage.manifests import LIST_SEPARATOR, ManifestRow, manifest_rows
+from ..storage.whole_files import read_text
 
 
 KINDS = ("class", "multilabel", "regression", "frames", "events")
@@ -21,8 +20,7 @@ LABEL = "label"  # the key of the only label of a clip
 
 # CSV column with the label → kind of label
 LABEL_COLUMNS = {"label": "class", "labels": "multilabel", "value": "regression", "segments": "frames", "events": "events"}
-LIST_SEPARATOR = ";"  # between the labels or values of one CSV field
-CLIP_FIELDS = ("path", "start", "end", "split", "group", "label", "labels")
+CLIP_FIELDS = ("start", "end", "split", "group", *LABEL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Clip:
 
 
 def read_manifest(path: str | Path) -> list[Clip]:
-    """The clips of a JSONL or CSV manifest, with checked splits. Relative paths start at the manifest's folder.
+    """The clips of a manifest (see `storage.manifests`), with checked splits.
 
     Raises ValueError for lines without path or label, stretches that are none, unknown splits, and groups or stretches in two
     splits.
@@ -64,20 +62,9 @@ def read_manifest(path: str | Path) -> list[Clip]:
 
 def read_clips(path: str | Path) -> list[Clip]:
     """The clips of a manifest with their splits as they are written."""
-    path = Path(path)
-    try:
-        rows = _read_csv(path) if path.suffix.lower() == ".csv" else _read_jsonl(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8.") from None
-    if not rows:
+    clips = [_clip(row) for row in manifest_rows(path)]
+    if not clips:
         raise ValueError(f"{path} holds no clips.")
-    clips = []
-    for number, row in rows:
-        try:
-            clips.append(_clip(row, path.parent))
-        except (KeyError, TypeError, ValueError) as error:
-            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{path}, line {number}: {problem}.") from None
     return clips
 
 
@@ -238,54 +225,42 @@ def _name_in(folder: Path, path: Path) -> str:
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
-def _clip(row: dict, folder: Path) -> Clip:
-    path = folder / row["path"]
-    group = row.get("group")
-    labels = row.get("label") if row.get("labels") is None else row["labels"]
-    if labels is None:
-        raise KeyError("label")
-    start = float(row.get("start") or 0.0)
-    end = None if row.get("end") is None else float(row["end"])
-    if not (0 <= start < math.inf and (end is None or start < end < math.inf)):
-        raise ValueError(f"`start` must be at least 0 and `end` after it, in seconds; got start={start}, end={end}")
+def _clip(row: ManifestRow) -> Clip:
+    label, folder = _label(row), Path(row.manifest).parent
+    start, end = row.seconds("start") or 0.0, row.seconds("end")
+    split, group = row.fields.get("split") or None, row.fields.get("group")
+    if not isinstance(split, str | None):
+        raise row.error(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}.")
+    if end is not None and end <= start:
+        raise row.error(f"`end` must be after `start`, in seconds; got start={start:g}, end={end:g}.")
     return Clip(
-        path=path,
+        path=Path(row.path),
         start=start,
         end=end,
-        split=row.get("split"),
-        group=_name_in(folder, path) if group in (None, "") else str(group),
-        labels=labels if isinstance(labels, dict) and "events" not in labels else {LABEL: labels},
-        meta={name: value for name, value in row.items() if name not in CLIP_FIELDS},
+        split=split,
+        group=_name_in(folder, Path(row.path)) if group in (None, "") else str(group),
+        labels=label if isinstance(label, dict) and "events" not in label else {LABEL: label},
+        meta={name: value for name, value in row.fields.items() if name not in CLIP_FIELDS and value != ""},
     )
 
 
-def _read_jsonl(path: Path) -> list[tuple[int, dict]]:
-    rows = []
-    for number, line in numbered_lines(path):
-        try:
-            rows.append((number, json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is no JSON: {error}.") from None
-    return rows
-
-
-def _read_csv(path: Path) -> list[tuple[int, dict]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = [name for name in reader.fieldnames or () if name in LABEL_COLUMNS]
-        if "path" not in (reader.fieldnames or ()) or len(columns) != 1:
-            raise ValueError(f"{path} needs the column `path` and one of {', '.join(LABEL_COLUMNS)}; it has {reader.fieldnames}.")
-        rows = []
-        for number, row in enumerate(reader, 2):
-            row = {name: value for name, value in row.items() if value or (name, value) == ("labels", "")}  # "": no tags
-            if columns[0] in row:
-                text = row.pop(columns[0])
-                try:
-                    row["label"] = _csv_label(text, columns[0], path.parent)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}, {text!r}: {error}.") from None
-            rows.append((number, row))
-    return rows
+def _label(row: ManifestRow):
+    """The label or labels of a row. A table has one column of `LABEL_COLUMNS`, which says what its text means."""
+    if not row.is_text:
+        label = next((row.fields[name] for name in ("labels", "label") if name in row.fields), None)
+        if label is None:
+            raise row.error("has neither `label` nor `labels`.")
+        return label
+    columns = [name for name in LABEL_COLUMNS if name in row.fields]
+    if len(columns) != 1:
+        raise row.error(f"needs one column of {', '.join(LABEL_COLUMNS)}; it has {', '.join(columns) or 'none of them'}.")
+    text = row.fields[columns[0]]
+    if not text and columns[0] != "labels":  # an empty cell of tags: no tag
+        raise row.error(f"`{columns[0]}` is empty.")
+    try:
+        return _csv_label(text, columns[0], Path(row.manifest).parent)
+    except ValueError as error:
+        raise row.error(f"{text!r}: {error}.") from None
 
 
 def _csv_label(text: str, column: str, folder: Path):
@@ -295,7 +270,7 @@ def _csv_label(text: str, column: str, folder: Path):
     if kind in ("multilabel", "regression"):
         parts = [part.strip() for part in text.split(LIST_SEPARATOR) if part.strip()]
         return parts if kind == "multilabel" else [float(part) for part in parts]
-    lines = [line.split(maxsplit=2) for line in (folder / text).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.split(maxsplit=2) for line in read_text(folder / text).splitlines() if line.strip()]
     if kind == "events":
         return {"events": [float(line[0]) for line in lines]}
     return [[float(start), float(end), label] for start, end, label in lines]

@@ -18,6 +18,7 @@ from ..models.modeling_muq import MuQModel
 from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from ..storage.fingerprint import weights_hash
 from ..storage.json_lines import read_json_lines, to_json_lines
+from ..storage.manifests import BAD_LINE, BadLine
 from ..storage.whole_files import replace_text
 from ..version import __version__
 from .decoding_pool import DecodingPool
@@ -89,7 +90,8 @@ def embed_files(
     output = Path(output)
     layer = [operator.index(index) for index in (layer if isinstance(layer, Iterable) else [layer])]
     store_class = _check_options(output, pool, layer, chunk_length_s, batch_size, resume, overwrite)
-    paths = collect_inputs(inputs)
+    bad_lines: list[BadLine] = []
+    paths = collect_inputs(inputs, bad_lines.append)
     name, model = _load_model(model, revision, device, dtype)
     is_joint = model.config.model_type == MuQMuLanConfig.model_type
     config = model.config.audio_config if is_joint else model.config
@@ -118,6 +120,7 @@ def embed_files(
     store = store_class(output, settings, encoder.vector_size, config)
     known = _read_failures(store.failures_file) if resume else []
     run = _Run(store, _open_journal(store, output, settings, resume), encoder, progress)
+    run.failures |= {f"{line.manifest}:{line.number}": _failure_of_line(line) for line in bad_lines}
     try:
         run.process(paths, plan, batch_size, _default_workers() if workers is None else workers)
         rows = run.finish(paths)
@@ -128,7 +131,7 @@ def embed_files(
     return EmbedReport(
         output=output,
         rows=rows,
-        files=len(paths),
+        files=len(paths) + len(bad_lines),
         failures=list(run.failures.values()),
         failures_file=store.failures_file,
         audio_seconds=run.audio_samples / config.sampling_rate,
@@ -175,7 +178,7 @@ class _Run:
     def not_mended(self, known: list[FileFailure], paths: list[str]) -> list[FileFailure]:
         """Failures of earlier runs whose files have neither been embedded nor failed again."""
         by_text = {path_text(path): path for path in paths}
-        of_path = {by_text.get(failure.path, failure.path): failure for failure in known}
+        of_path = {by_text.get(failure.path, failure.path): failure for failure in known if failure.reason != BAD_LINE}
         return [of_path[path] for path in of_path if path not in self.failures and not self._is_finished(path)]
 
     def _is_finished(self, path: str) -> bool:
@@ -323,6 +326,10 @@ def _load_model(
     config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
     kind = MuQMuLanAudioModelWithProjection if is_mulan_config(config) else MuQModel
     return os.fspath(model), kind.from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(place)
+
+
+def _failure_of_line(line: BadLine) -> FileFailure:
+    return FileFailure(f"{line.manifest}:{line.number}", BAD_LINE, str(line))
 
 
 def _default_workers() -> int:

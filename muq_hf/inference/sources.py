@@ -2,27 +2,25 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from ..audio import find_audio
-from ..storage.manifests import MANIFEST_SUFFIXES, read_manifest
+from ..storage.manifests import OnBadLine, is_manifest, manifest_rows
 
 
-def collect_inputs(inputs: Iterable[str | os.PathLike]) -> list[str]:
+def collect_inputs(inputs: Iterable[str | os.PathLike], on_bad_line: OnBadLine | None = None) -> list[str]:
     """→ absolute paths in the given order, folders searched for audio files, manifests read, each file once.
 
-    A manifest names one file per line (.txt, .m3u, .m3u8; "#" starts a comment) or has a column or key "path", "file_name",
-    "audio" or "file" (.csv, .tsv, .jsonl). Its relative paths start at its own folder. Missing files stay in the list: they
-    are reported with the other failures. Raises ValueError when there is no file at all, or for a manifest that cannot be
-    read.
+    Manifests: see `storage.manifests`; a line that cannot be used goes to `on_bad_line`, by default it is raised. Missing files
+    stay in the list: they are reported with the other failures. Raises ValueError when there is no file at all, or for a
+    manifest that cannot be read.
     """
     inputs = [os.fspath(item) for item in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
     paths = []
     for item in inputs:
         if os.path.isdir(item):
             paths += [os.fspath(path) for path in find_audio([item])]
-        elif Path(item).suffix.lower() in MANIFEST_SUFFIXES:
-            paths += read_manifest(item)
+        elif is_manifest(item):
+            paths += [row.path for row in manifest_rows(item, on_bad_line, only_paths=True)]
         else:
             paths.append(item)
     if not paths:

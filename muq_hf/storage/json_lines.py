@@ -1,9 +1,10 @@
-"""Files of one JSON object a line: records of runs, manifests, indices."""
+"""Files of one JSON object a line: records of runs, indices, manifests that are written."""
 
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
+
+from .whole_files import read_text
 
 
 def to_json_lines(rows: Iterable) -> str:
@@ -21,17 +22,9 @@ def _to_json(row) -> str:
 
 
 def read_json_lines(path: str | os.PathLike) -> list:
-    return [json.loads(line) for _, line in numbered_lines(path)]
-
-
-def numbered_lines(path: str | os.PathLike) -> list[tuple[int, str]]:
-    """(number from 1, line) of the lines that hold something.
+    """The objects of all lines that are not empty.
 
     Only a line feed ends a line: `str.splitlines` would also break names with U+0085 or U+2028 in them, which JSON allows.
-    Raises ValueError for what is no UTF-8.
+    Raises ValueError for a file that is missing, not in UTF-8 or no JSON.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8.") from error
-    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return [json.loads(line) for line in read_text(path).split("\n") if line.strip()]

@@ -17,6 +17,16 @@ def write_json(path: Path, content) -> None:
     replace_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a UTF-8 file, without a byte order mark. Raises ValueError for one that is missing or in another encoding."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8.") from error
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the new one."""
     partial = path.with_name(path.name + ".partial")

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from ..models.processing_muq_mulan import MuQMuLanProcessor
-from ..storage.manifests import manifest_entries
+from ..storage.manifests import LIST_SEPARATOR
+from ..storage.whole_files import read_text
 from .clips import ClipDataset
-from .tracks import Track
+from .tracks import Track, track_rows
 
 
 CAPTION = 2  # random stream of one crop, besides those of clips.py
@@ -26,32 +27,34 @@ class Words:
 
 
 def read_words(manifest: str | Path) -> dict[tuple[str, float], Words]:
-    """JSONL manifest → words by (path, start) of each track, from "text" (a string or several) and "tags" (a list).
+    """Manifest → words by (path, start) of each track, from `text` (a string or a list) and `tags` (a list, or "a; b; c").
 
-    Raises ValueError, naming the line, for entries with neither, or of other types.
+    Raises ValueError, naming the line, for tracks with neither, or of other types. Lines without a track are left out.
     """
     manifest, words = Path(manifest), {}
     if not manifest.is_file():
-        raise ValueError(f'`data` must be a JSONL manifest with "text" or "tags" for every track, got {manifest}.')
-    for number, entry in manifest_entries(manifest):
-        texts, tags = entry.get("text") or [], entry.get("tags") or []
+        raise ValueError(f"`data` must be a manifest with `text` or `tags` for every track, got {manifest}.")
+    for row, times in track_rows(manifest):
+        texts, tags = row.fields.get("text") or [], row.fields.get("tags") or []
         texts = [texts] if isinstance(texts, str) else texts
-        if not (texts or tags) or not all(isinstance(item, str) and item.strip() for item in [*texts, *tags]):
-            raise ValueError(f'line {number} of {manifest} needs "text" (string or list of strings) or "tags" (list of strings).')
-        key = entry["path"], float(entry.get("start") or 0.0)
-        said = words.get(key, Words((), ()))  # by an earlier line: a track may have one for each caption
-        words[key] = Words(tuple(dict.fromkeys([*said.texts, *texts])), tuple(dict.fromkeys([*said.tags, *tags])))
+        tags = [tag.strip() for tag in tags.split(LIST_SEPARATOR) if tag.strip()] if isinstance(tags, str) else tags
+        if not (texts or tags) or not (_are_texts(texts) and _are_texts(tags)):
+            raise row.error("needs `text` (a string or a list of strings) or `tags` (a list of strings).")
+        key = row.path, times.get("start", 0.0)
+        earlier = words.get(key, Words((), ()))  # a track may have a line for each caption
+        words[key] = Words(tuple(dict.fromkeys([*earlier.texts, *texts])), tuple(dict.fromkeys([*earlier.tags, *tags])))
     return words
+
+
+def _are_texts(items) -> bool:
+    return isinstance(items, list) and all(isinstance(item, str) and item.strip() for item in items)
 
 
 def read_templates(path: str | Path | None) -> list[str]:
     """A sentence per line with {tags} where the tags go; none without a file. Raises ValueError for lines without it."""
     if path is None:
         return []
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise ValueError(f"the templates {path} cannot be read: {error.strerror}.") from error
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     wrong = [line for line in lines if PLACE not in line]
     if wrong or not lines:
         raise ValueError(f"each line of {path} must hold {PLACE}, got {wrong[0] if wrong else 'an empty file'!r}.")

@@ -11,9 +11,8 @@ from tqdm.auto import tqdm
 
 from ..audio import SILENCE, AudioError, audio_info, stream_audio
 from ..storage.json_lines import to_json_lines
-from ..storage.manifests import manifest_entries
 from ..storage.whole_files import replace_text
-from .tracks import TRACK_FIELDS, Skipped, Track, find_tracks
+from .tracks import TIME_FIELDS, Skipped, Track, find_tracks, track_rows
 
 
 BLOCK_SECONDS = 10.0
@@ -84,23 +83,23 @@ def sound_tracks(checked: list[Checked]) -> list[Checked]:
 
 def write_manifest(kept: list[Checked], data: Path, path: Path) -> None:
     """JSONL with absolute paths and the durations found; whatever else a manifest `data` says of the tracks stays with them."""
-    said = _said(data) if data.is_file() else {}
+    fields_of = _manifest_fields(data) if data.is_file() else {}
     entries = []
     for item in kept:
         track, duration = item.track, min(item.track.duration, item.duration)
         times = {"start": track.start, "end": track.start + duration} if track.start else {"duration": duration}
         place = {"path": str(Path(track.path).resolve()), **times}
-        entries += [place | fields for fields in said.get((track.path, track.start), [{}])]
+        entries += [place | fields for fields in fields_of.get((track.path, track.start), [{}])]
     replace_text(path, to_json_lines(entries))
 
 
-def _said(manifest: Path) -> dict[tuple[str, float], list[dict]]:
-    """(path, start) of a track → what each of its lines says beside where it is."""
-    said = defaultdict(list)
-    for _, entry in manifest_entries(manifest):
-        fields = {name: value for name, value in entry.items() if name not in TRACK_FIELDS}
-        said[entry["path"], float(entry.get("start") or 0.0)].append(fields)
-    return said
+def _manifest_fields(manifest: Path) -> dict[tuple[str, float], list[dict]]:
+    """(path, start) of a track → the fields of each of its lines, but for path and times. Bad lines are left out."""
+    fields_of = defaultdict(list)
+    for row, times in track_rows(manifest):
+        fields = {name: value for name, value in row.fields.items() if name not in TIME_FIELDS}
+        fields_of[row.path, times.get("start", 0.0)].append(fields)
+    return fields_of
 
 
 def _check_or_skip(track: Track) -> Checked | Skipped:

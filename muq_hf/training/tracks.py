@@ -1,20 +1,19 @@
 """Which music to train on: tracks from a folder, a manifest or a `datasets` dataset, split by track."""
 
 import hashlib
-import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..audio import AudioError, audio_info, find_audio
 from ..storage.json_lines import read_json_lines, to_json_lines
-from ..storage.manifests import manifest_entries
+from ..storage.manifests import BAD_LINE, BadLine, ManifestRow, OnBadLine, manifest_rows
 from ..storage.whole_files import replace_text
 
 
-TRACK_FIELDS = ("path", "duration", "start", "end")  # of a manifest's line
+TIME_FIELDS = ("duration", "start", "end")  # of a manifest's line, in seconds
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A track that is left out: `reason` is one of `muq_hf.audio.REASONS`."""
+    """A track that is left out: `reason` is one of `muq_hf.audio.REASONS`, "too short", or `BAD_LINE` of a manifest."""
 
     name: str
     reason: str
@@ -48,17 +47,19 @@ class Skipped:
 
 
 def find_tracks(data: str | Path) -> tuple[list[Track], list[Skipped]]:
-    """Tracks of a folder (searched for audio), a JSONL manifest or a dataset saved by `datasets`, and what cannot be read.
+    """Tracks of a folder (searched for audio), a manifest or a dataset saved by `datasets`, and what cannot be read.
 
-    A manifest line is {"path": …, "duration": …, "start": …, "end": …}; all but the path may be missing, paths are relative to
-    the manifest. Durations are read from the files' headers where the manifest does not give them.
-    Raises ValueError for a source that does not exist or holds no audio, and for lines whose times are no seconds.
+    A manifest (see `storage.manifests`) has a path and perhaps `duration`, `start` and `end` in each line (s). Durations are read
+    from the files' headers where the manifest does not give them. Lines that cannot be used are skipped as files are.
+    Raises ValueError for a source that does not exist or holds no audio.
     """
     data = Path(data)
     if not data.exists():
-        raise ValueError(f"`data` {data} does not exist; give a folder of audio, a JSONL manifest or a saved dataset.")
+        raise ValueError(f"`data` {data} does not exist; give a folder of audio, a manifest or a saved dataset.")
     if data.is_file():
-        tracks, skipped = _probe_all(_place(entry, f"line {number} of {data}") for number, entry in manifest_entries(data))
+        bad_lines: list[BadLine] = []
+        tracks, skipped = _probe_all({"path": row.path, **times} for row, times in track_rows(data, bad_lines.append))
+        skipped = [Skipped(f"{line.manifest}:{line.number}", BAD_LINE, str(line)) for line in bad_lines] + skipped
     elif is_saved_dataset(data):
         tracks, skipped = _probe_all({"path": str(data), "row": row} for row in range(len(_saved_dataset(str(data)))))
     else:
@@ -128,14 +129,15 @@ def read_tracks(path: Path) -> list[Track]:
     return [Track(**row) for row in read_json_lines(path)]
 
 
-def _place(entry: dict, where: str) -> dict:
-    """What an entry says of where its music is, without what is null. Raises ValueError for times that are no seconds."""
-    fields = {name: entry[name] for name in TRACK_FIELDS if entry.get(name) is not None}
-    for name, value in fields.items():
-        is_time = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-        if name != "path" and not is_time:
-            raise ValueError(f'{where}: "{name}" must be a number of seconds, 0 or more, got {value!r}.')
-    return fields
+def track_rows(manifest: Path, on_bad_line: OnBadLine = lambda line: None) -> Iterator[tuple[ManifestRow, dict[str, float]]]:
+    """The lines of a manifest that name a track, each with the times (s) that it gives; the others go to `on_bad_line`."""
+    for row in manifest_rows(manifest, on_bad_line):
+        try:
+            times = {name: row.seconds(name) for name in TIME_FIELDS}
+        except BadLine as error:
+            on_bad_line(error)
+        else:
+            yield row, {name: value for name, value in times.items() if value is not None}
 
 
 def _probe_all(entries: Iterable[dict]) -> tuple[list[Track], list[Skipped]]:

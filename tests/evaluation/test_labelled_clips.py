@@ -38,6 +38,11 @@ def test_csv_columns_say_the_kind_of_label(tmp_path, header, value, kind, label)
     assert clips[0].path == tmp_path / "a.wav"
 
 
+def test_a_manifest_that_can_be_embedded_can_be_probed(tmp_path):
+    (clip,) = read_clips(write_lines(tmp_path / "m.jsonl", [{"audio": "a.wav", "label": "x"}]))
+    assert (clip.path, clip.labels, clip.meta) == (tmp_path / "a.wav", {"label": "x"}, {})
+
+
 def test_written_manifest_reads_back(tmp_path):
     clips = [
         Clip(tmp_path / f"{split}.wav", 1.0, 2.5, split, split, {"key": "C major", "beats": {"events": [1.0]}}, {"album": "A"})
@@ -118,8 +123,8 @@ def test_a_group_called_0_stays_whole(tmp_path):
 @pytest.mark.parametrize(
     "lines, message",
     [
-        ([{"path": "a.wav"}], "lacks 'label'"),
-        ([{"label": "a"}], "lacks 'path'"),
+        ([{"path": "a.wav"}], "line 1: has neither `label`"),
+        ([{"label": "a"}], "line 1: a path is expected"),
         ([{"path": "a.wav", "label": "a", "split": "tset"}], "must be one of train, valid, test"),
         ([{"path": "a.wav", "label": "a", "split": "train"}], "no clips of split test"),
         ([], "no clips"),
@@ -188,7 +193,7 @@ def test_too_few_groups_to_draw_splits_from_are_refused(tmp_path):
 def test_a_stretch_that_is_none_is_refused_with_its_line(tmp_path, stretch):
     lines = rows()
     lines[1] |= stretch
-    with pytest.raises(ValueError, match="m.jsonl, line 2: `start` must be at least 0 and `end` after it"):
+    with pytest.raises(ValueError, match="m.jsonl, line 2: `(start|end)` must be"):
         read_manifest(write_lines(tmp_path / "m.jsonl", lines))
 
 
@@ -225,13 +230,14 @@ def test_a_label_beside_empty_labels_is_taken(tmp_path):
 
 @pytest.mark.parametrize("name", ["set.csv", "set.jsonl"])
 def test_a_file_that_is_not_utf_8_is_named(tmp_path, name):
-    (tmp_path / name).write_bytes("path,label,split\ncafé.wav,a,train\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=f"{name} is no text in UTF-8"):
+    content = {"set.csv": "path,label\na.wav,café\n", "set.jsonl": '{"path": "a.wav", "label": "café"}\n'}
+    (tmp_path / name).write_bytes(content[name].encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{name}, line .: its text is not UTF-8"):
         read_clips(tmp_path / name)
 
 
 def test_a_wrong_file_of_segments_is_named(tmp_path):
     (tmp_path / "set.csv").write_text("path,segments\na.wav,c.lab\n")
     (tmp_path / "c.lab").write_text("0 1.5\n")
-    with pytest.raises(ValueError, match="set.csv, line 2, 'c.lab': "):
+    with pytest.raises(ValueError, match="set.csv, line 2: 'c.lab': "):
         read_clips(tmp_path / "set.csv")

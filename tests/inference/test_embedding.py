@@ -172,6 +172,17 @@ def test_failures_are_recorded_and_do_not_stop_the_rest(embed, songs, tmp_path):
     assert all(line["message"] for line in lines)
 
 
+def test_a_bad_line_of_a_manifest_is_a_failure_and_the_others_are_embedded(embed, songs, tmp_path):
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text(f'{{"path": "{songs[0]}"}}\n{{broken\n{{"path": "{songs[1]}"}}\n')
+    table, report = embed(manifest)
+    assert table.path.to_list() == [str(songs[0]), str(songs[1])]
+    (failure,) = report.failures
+    assert (failure.path, failure.reason) == (f"{manifest}:2", "bad line") and "list.jsonl, line 2: no JSON" in failure.message
+    manifest.write_text(f'{{"path": "{songs[0]}"}}\n')
+    assert not embed(manifest, resume=True)[1].failures_file.exists()
+
+
 def test_failures_of_an_earlier_run_are_forgotten_once_they_are_mended(embed, write_song, tmp_path):
     (tmp_path / "a.wav").touch()
     _, report = embed([tmp_path / "a.wav"])

@@ -30,6 +30,11 @@ def test_words_belong_to_a_file_from_its_start(manifest):
     }
 
 
+def test_tags_of_a_table_are_separated_by_semicolons(tmp_path):
+    (tmp_path / "pairs.csv").write_text("path,tags\na.flac,rock; loud\n", "utf-8")
+    assert list(read_words(tmp_path / "pairs.csv").values()) == [Words((), ("rock", "loud"))]
+
+
 def test_a_track_may_have_a_line_for_each_caption(manifest):
     path = manifest(
         *[{"path": "a.flac", "text": text} for text in ("calm", "slow", "calm")], {"path": "a.flac", "tags": ["rock"]}
@@ -39,7 +44,7 @@ def test_a_track_may_have_a_line_for_each_caption(manifest):
 
 @pytest.mark.parametrize("entry", [{}, {"text": ""}, {"tags": []}, {"tags": [3]}, {"text": ["a", " "]}])
 def test_a_track_without_words_is_named_by_its_line(manifest, entry):
-    with pytest.raises(ValueError, match='line 2 of .* needs "text"'):
+    with pytest.raises(ValueError, match="line 2: needs `text`"):
         read_words(manifest({"path": "a.flac", "text": "calm"}, {"path": "b.flac", **entry}))
 
 

@@ -90,11 +90,11 @@ def test_a_duration_that_is_not_there_is_reported_and_not_written(tmp_path, caps
 
 
 @pytest.mark.parametrize("fields", [{"start": -1.0}, {"start": float("nan")}, {"duration": "1.0"}, {"end": True}])
-def test_times_that_are_no_seconds_are_refused_by_line(fields, tmp_path, capsys):
+def test_times_that_are_no_seconds_are_named_by_line_and_left_out(fields, tmp_path, capsys):
     write_music(tmp_path, 1, 2.0)
-    (tmp_path / "in.jsonl").write_text(json.dumps({"path": "song0.wav", **fields}) + "\n")
-    assert main(["data", "check", str(tmp_path / "in.jsonl")]) == 2
-    assert "line 1 of" in capsys.readouterr().err
+    lines, code = checked_manifest([{"path": "song0.wav", **fields}, {"path": "song0.wav"}], tmp_path)
+    assert code == 1 and len(lines) == 1
+    assert f"bad line: {tmp_path / 'in.jsonl'}, line 1: `{next(iter(fields))}` must be" in capsys.readouterr().out
 
 
 def test_null_is_no_time(tmp_path):
@@ -123,6 +123,6 @@ def test_a_manifest_that_cannot_be_written_is_refused_before_anything_is_decoded
 
 
 def test_a_list_in_another_encoding_is_refused_by_name(tmp_path, capsys):
-    (tmp_path / "in.jsonl").write_bytes('{"path": "café.wav"}\n'.encode("latin-1"))
+    (tmp_path / "in.jsonl").write_bytes('{"path": "a.wav", "text": "café"}\n'.encode("latin-1"))
     assert main(["data", "check", str(tmp_path / "in.jsonl")]) == 2
-    assert "in.jsonl is no text in UTF-8" in capsys.readouterr().err
+    assert "in.jsonl, line 1: its text is not UTF-8" in capsys.readouterr().err

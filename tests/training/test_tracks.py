@@ -34,7 +34,7 @@ def test_manifest_gives_excerpts_relative_to_itself(tmp_path):
     assert find_tracks(tmp_path / "list.jsonl")[0] == [Track(path, 1.5, 1.0), Track(path, 4.0)]
 
 
-@pytest.mark.parametrize("line", ["not json", '["path"]', '{"file": "a.wav"}'])
+@pytest.mark.parametrize("line", ["not json", '["path"]', '{"name": "a.wav"}'])
 def test_malformed_manifest_line_is_named(tmp_path, line):
     (tmp_path / "list.jsonl").write_text(line)
     with pytest.raises(ValueError, match="line 1"):
@@ -149,3 +149,12 @@ def test_the_music_of_a_model_from_the_hub_is_listed_too(tmp_path, monkeypatch):
 
 def test_a_teacher_whose_folder_has_gone_is_no_error_at_the_end_of_a_training(tmp_path):
     assert training_files([], hash_files=True, earlier=[tmp_path / "moved" / "final"]) == []
+
+
+@pytest.mark.parametrize(
+    "name, text", [("list.csv", "audio,end\nsong0.wav,1.5\n"), ("list.jsonl", '{"audio": "song0.wav", "end": 1.5}')]
+)
+def test_a_manifest_that_can_be_embedded_can_be_trained_on(tmp_path, name, text):
+    write_music(tmp_path, 1, 2.0)
+    (tmp_path / name).write_text(text)
+    assert find_tracks(tmp_path / name)[0] == [Track(str(tmp_path / "song0.wav"), 1.5)]
