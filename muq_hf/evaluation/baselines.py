@@ -5,7 +5,7 @@ import torch
 
 from ..models.configuration_muq import SpectrogramConfig
 from ..models.spectrogram_muq import LogMelSpectrogram
-from ..storage.fingerprint import short_hash
+from ..storage.fingerprint import fingerprint
 from .encoders import MAX_SECONDS, NoTimeAxisError, to_frame_rate
 
 
@@ -39,7 +39,7 @@ class MelStatistics:
         self._mel = _spectrogram()
         self.sampling_rate = self._mel.config.sampling_rate
         self.min_samples = max(self._mel.config.min_samples, 2 * self._mel.config.hop_length)
-        self.fingerprint = short_hash("mel statistics 1", self._mel.config.spectrogram_settings)
+        self.fingerprint = fingerprint("mel statistics 1", self._mel.config.spectrogram_settings)
 
     @torch.inference_mode()
     def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
@@ -67,7 +67,7 @@ class RecordingCues:
     max_seconds = MAX_SECONDS
     sampling_rate = 24_000
     min_samples = 1025
-    fingerprint = short_hash("recording cues 2", CUT_OFF_DB, CUE_BANDS)
+    fingerprint = fingerprint("recording cues 2", CUT_OFF_DB, CUE_BANDS)
 
     def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
         power = np.abs(np.fft.rfft(waves, axis=1)) ** 2
@@ -89,7 +89,7 @@ class Chroma:
     max_seconds = MAX_SECONDS
     sampling_rate = 24_000
     min_samples = CHROMA_FFT
-    fingerprint = short_hash("chroma 1", CHROMA_FFT, CHROMA_HOP, CHROMA_HERTZ)
+    fingerprint = fingerprint("chroma 1", CHROMA_FFT, CHROMA_HOP, CHROMA_HERTZ)
 
     def __init__(self):
         hertz = torch.fft.rfftfreq(CHROMA_FFT, 1 / self.sampling_rate)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..models.modeling_muq import MuQModel
-from ..storage.fingerprint import short_hash, weights_hash
+from ..storage.fingerprint import fingerprint, weights_hash
 
 
 FRAME_RATE = 25  # Hz, of frame features whatever the model's own rate
@@ -60,7 +60,7 @@ class MuQEncoder:
         self.sampling_rate = model.config.sampling_rate
         self.min_samples = model.config.min_samples
         self.layer_names = tuple(f"layer {i}" for i in range(model.config.num_hidden_layers + 1))
-        self.fingerprint = short_hash("muq", weights_hash(model))
+        self.fingerprint = fingerprint("muq", weights_hash(model))
 
     @torch.inference_mode()
     def _states(self, waves: np.ndarray):
@@ -91,7 +91,7 @@ class TransformersEncoder:
         self.max_seconds = longest_input(extractor) or MAX_SECONDS
         self.min_samples = self.sampling_rate // FRAME_RATE
         self._has_time = not hasattr(config, "patch_size")
-        self.fingerprint = short_hash(type(self.model).__name__, weights_hash(self.model), extractor.to_dict())
+        self.fingerprint = fingerprint(type(self.model).__name__, weights_hash(self.model), extractor.to_dict())
         with torch.inference_mode():
             states = self._states(np.zeros((1, self.sampling_rate), dtype=np.float32))
         self.layer_names = tuple(f"layer {i}" for i in range(len(states)))

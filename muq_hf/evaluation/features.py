@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
 from ..devices import torch_threads
-from ..storage.whole_files import lock_file
+from ..storage.row_file import RowFile
+from ..storage.whole_files import lock_file, write_json
 from .encoders import FRAME_RATE, Encoder
 from .labelled_clips import Clip
 
@@ -33,72 +34,46 @@ POOLED_DTYPE, FRAMES_DTYPE = np.float32, np.float16
 
 
 class FeatureStore:
-    """Rows of all layers side by side in one file that only grows; `index.jsonl` says whose they are.
+    """The features of one model in a folder: rows of all layers side by side, one for a clip (its mean) or one per frame.
 
-    A clip has one row (its mean) or one per frame. A run that is cut off loses the batch it was at, nothing else. Whoever
-    makes one and adds to it holds `only_one_writer`.
+    Whoever makes one and adds to it holds `only_one_writer`.
     """
 
     def __init__(self, folder: Path, encoder: Encoder, per_frame: bool):
         self.folder = folder
         self.dtype = np.dtype(FRAMES_DTYPE if per_frame else POOLED_DTYPE)
-        self._data_file, self._index_file, meta_file = folder / "data.bin", folder / "index.jsonl", folder / "meta.json"
-        self._rows: dict[str, tuple[int, int]] = {}  # clip → first row and number of rows
-        self._num_rows = 0
+        self._meta_file = folder / "meta.json"
+        self._meta = {"model": encoder.name, "fingerprint": encoder.fingerprint}
         self.widths: list[int] | None = None
-        if meta_file.exists():
-            meta = json.loads(meta_file.read_text(encoding="utf-8"))
-            self.widths = meta["widths"]
-            self._read_index()
-        self._meta_file, self._meta = meta_file, {"model": encoder.name, "fingerprint": encoder.fingerprint}
+        self._rows: RowFile | None = None
+        if self._meta_file.exists():
+            self._open(json.loads(self._meta_file.read_text(encoding="utf-8"))["widths"])
 
     def __contains__(self, key: str) -> bool:
-        return key in self._rows
+        return self._rows is not None and key in self._rows
 
     def add(self, keys: Sequence[str], layers: list[list[np.ndarray]]) -> None:
         """layers: for each clip, for each layer [n, D]; n is 1 for pooled features."""
-        if self.widths is None:
-            self.widths = [layer.shape[-1] for layer in layers[0]]
-            self._meta_file.write_text(json.dumps({**self._meta, "widths": self.widths, "dtype": self.dtype.name}))
-        with open(self._data_file, "ab") as data, open(self._index_file, "a", encoding="utf-8") as index:
-            for key, clip_layers in zip(keys, layers, strict=True):
-                rows = np.concatenate(clip_layers, axis=1).astype(self.dtype)
-                data.write(rows.tobytes())
-                data.flush()
-                index.write(json.dumps([key, self._num_rows, len(rows)]) + "\n")
-                self._rows[key] = (self._num_rows, len(rows))
-                self._num_rows += len(rows)
+        if self._rows is None:
+            widths = [layer.shape[-1] for layer in layers[0]]
+            write_json(self._meta_file, {**self._meta, "widths": widths, "dtype": self.dtype.name})
+            self._open(widths)
+        self._rows.add(keys, [np.concatenate(clip_layers, axis=1) for clip_layers in layers])
 
     def read(self, keys: Sequence[str], layer: int, rows: np.ndarray | None = None) -> np.ndarray:
         """→ [R, D] float32: the rows of the clips one after the other, or those of them with the numbers `rows`."""
-        table = np.memmap(self._data_file, dtype=self.dtype, mode="r", shape=(self._num_rows, sum(self.widths)))
         first = sum(self.widths[:layer])
-        places = np.concatenate([np.arange(start, start + count) for start, count in map(self._rows.get, keys)])
+        places = np.concatenate([np.arange(start, start + count) for start, count in map(self._rows.place, keys)])
         places = places if rows is None else places[rows]
-        return np.ascontiguousarray(table[places, first : first + self.widths[layer]], dtype=np.float32)
+        return np.ascontiguousarray(self._rows.table[places, first : first + self.widths[layer]], dtype=np.float32)
 
     def counts(self, keys: Sequence[str]) -> np.ndarray:
         """Rows of each clip [N]."""
-        return np.array([self._rows[key][1] for key in keys])
+        return np.array([self._rows.place(key)[1] for key in keys])
 
-    def _read_index(self) -> None:
-        """Take what index and data agree on; cut off what a broken run left behind."""
-        row_bytes = sum(self.widths) * self.dtype.itemsize
-        stored = self._data_file.stat().st_size // row_bytes if self._data_file.exists() else 0
-        lines = []
-        for line in self._index_file.read_text(encoding="utf-8").splitlines(keepends=True) if stored else []:
-            if not line.endswith("\n"):
-                break
-            key, start, count = json.loads(line)
-            if start + count > stored:
-                break
-            self._rows[key] = (start, count)
-            self._num_rows = start + count
-            lines.append(line)
-        if self._data_file.exists():
-            self._index_file.write_text("".join(lines), encoding="utf-8")
-            with open(self._data_file, "r+b") as data:
-                data.truncate(self._num_rows * row_bytes)
+    def _open(self, widths: list[int]) -> None:
+        self.widths = widths
+        self._rows = RowFile(self.folder / "data.bin", self.folder / "index.jsonl", self.dtype, sum(widths))
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """What makes two embeddings comparable, and its fingerprint."""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
+
+from ..storage.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class EmbedSettings:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits: rows with the same fingerprint can be compared."""
-        content = json.dumps(self._compared(), sort_keys=True)
-        return hashlib.sha256(content.encode("utf-8")).hexdigest()[:16]
+        return fingerprint(self._compared())
 
     def require_same(self, stored: "EmbedSettings", where: str) -> None:
         """Raises ValueError that names what differs from the settings `stored` in an earlier output."""

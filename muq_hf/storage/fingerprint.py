@@ -1,4 +1,4 @@
-"""What tells one model from another, whatever folder it lies in."""
+"""Hashes that change whenever what they stand for would give other numbers."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ CONFIG_NAMES = ("_name_or_path", "architectures", "dtype", "torch_dtype", "trans
 
 
 def weights_hash(model: PreTrainedModel) -> str:
-    """→ SHA-256 of the configuration and of all weights."""
+    """→ SHA-256, 64 hexadecimal digits, of the configuration and of all weights, whatever folder they lie in."""
     config = {name: value for name, value in model.config.to_diff_dict().items() if name not in CONFIG_NAMES}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode("utf-8"))
     for name, tensor in sorted(model.state_dict().items()):
@@ -20,8 +20,8 @@ def weights_hash(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def short_hash(*parts) -> str:
-    """16 hex digits that depend on all parts, each something JSON can write or bytes."""
+def fingerprint(*parts) -> str:
+    """16 hexadecimal digits that depend on all parts: bytes, or what JSON can write."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())

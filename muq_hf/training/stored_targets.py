@@ -1,13 +1,14 @@
 """Tokens of whole tracks, computed once by a teacher and kept on disk: memory-mapped, resumable, bound to their teacher."""
 
+import contextlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..audio import AudioError, load_audio
+from ..storage.row_file import RowFile
 from ..storage.whole_files import write_json
 from .tracks import Track
 
@@ -21,28 +22,22 @@ def is_stored_targets(folder: str | Path) -> bool:
 
 
 class StoredTargets:
-    """`targets.json` (whose tokens they are), `index.jsonl` (where each track lies), `tokens.u16` [total, K]."""
+    """`targets.json` says whose tokens these are; `tokens.u16` holds K codes per frame, `index.jsonl` the place of each track."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.meta = json.loads((self.folder / META).read_text(encoding="utf-8"))
         self.num_codebooks, self.codebook_size = self.meta["num_codebooks"], self.meta["codebook_size"]
-        self._places = {entry["key"]: (entry["first"], entry["frames"]) for entry in read_index(self.folder)}
-        self._tokens = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "_tokens": None}  # each process maps the file itself
+        self.rows = RowFile(self.folder / TOKENS, self.folder / INDEX, DTYPE, self.num_codebooks)
 
     def tokens(self, track: Track, first: int, num_frames: int) -> torch.Tensor:
         """[num_frames, K] int64 from frame `first` of `track`. Raises AudioError where there are none."""
-        if self._tokens is None:
-            self._tokens = np.memmap(self.folder / TOKENS, DTYPE, "r").reshape(-1, self.num_codebooks)
-        begin, frames = self._places.get(key_of(track), (0, 0))
+        begin, frames = self.rows.place(key_of(track))
         if first + num_frames > frames:
             raise AudioError(
                 "missing", f"{self.folder} has no tokens for frames {first} to {first + num_frames} of {track.name}."
             )
-        return torch.from_numpy(self._tokens[begin + first : begin + first + num_frames].astype(np.int64))
+        return torch.from_numpy(self.rows.table[begin + first : begin + first + num_frames].astype(np.int64))
 
 
 def store_targets(teacher, tracks: list[Track], folder: Path, window_seconds: float) -> StoredTargets:
@@ -66,33 +61,18 @@ def store_targets(teacher, tracks: list[Track], folder: Path, window_seconds: fl
         check_fingerprint(folder, meta["fingerprint"])
     else:
         write_json(folder / META, meta)
-    done = read_index(folder)
-    stored = sum(entry["frames"] for entry in done)
-    row_bytes = rvq.num_codebooks * np.dtype(DTYPE).itemsize
-    with open(folder / TOKENS, "ab") as tokens_file, open(folder / INDEX, "a", encoding="utf-8") as index_file:
-        tokens_file.truncate(stored * row_bytes)  # a track that was cut off is done again
-        index_file.truncate(sum(len(line) for line in index_lines(folder)))
-        done_keys = {entry["key"] for entry in done}
-        for track in tracks:
-            if key_of(track) in done_keys:
-                continue
-            try:
-                tokens = np.concatenate(list(_track_tokens(teacher, track, window)))  # [N, K]
-            except AudioError:
-                continue  # the crops of this track report it
-            tokens_file.write(tokens.astype(DTYPE).tobytes())
-            tokens_file.flush()
-            os.fsync(tokens_file.fileno())
-            index_file.write(json.dumps({"key": key_of(track), "first": stored, "frames": len(tokens)}) + "\n")
-            index_file.flush()
-            stored += len(tokens)
-    return StoredTargets(folder)
+    stored = StoredTargets(folder)
+    for track in tracks:
+        if key_of(track) not in stored.rows:
+            with contextlib.suppress(AudioError):  # the crops of this track report it
+                stored.rows.add([key_of(track)], [np.concatenate(list(_track_tokens(teacher, track, window)))])  # [N, K]
+    return stored
 
 
 def check_fingerprint(folder: Path, fingerprint: str) -> None:
     """Raises ValueError unless the stored tokens are this teacher's."""
     stored = json.loads((folder / META).read_text(encoding="utf-8"))
-    if stored["fingerprint"] != fingerprint:
+    if stored["fingerprint"][: len(fingerprint)] != fingerprint:  # earlier versions stored all 64 digits
         raise ValueError(
             f"the tokens in {folder} were made by another model or layer ({', '.join(stored['teacher'])}, layer "
             f"{stored['layer']}): remove the folder to compute them anew."
@@ -101,16 +81,6 @@ def check_fingerprint(folder: Path, fingerprint: str) -> None:
 
 def key_of(track: Track) -> str:
     return f"{track.name}@{track.start:.6f}+{track.duration:.6f}"
-
-
-def index_lines(folder: Path) -> list[bytes]:
-    """The complete lines of the index."""
-    path = folder / INDEX
-    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if path.exists() else []
-
-
-def read_index(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in index_lines(folder)]
 
 
 def _track_tokens(teacher, track: Track, window: int):

@@ -1,13 +1,12 @@
 """A converged MuQ whose latents are quantized: what refinement trains the next tokenizer and the next model on."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedConfig
 
 from ..models.modeling_muq import MelRVQModel, MuQModel
-from ..storage.fingerprint import weights_hash
+from ..storage.fingerprint import fingerprint, weights_hash
 
 
 class Teacher:
@@ -38,8 +37,7 @@ class Teacher:
 
     def fingerprint(self) -> str:
         """Changes with the model and its configuration, the layer, and the tokenizer of the latents."""
-        parts = (str(self.layer), weights_hash(self.model), weights_hash(self.rvq))
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        return fingerprint(f"{self.layer} {weights_hash(self.model)} {weights_hash(self.rvq)}".encode())
 
 
 def require_model_type(folder: str | Path, model_type: str, role: str) -> None:

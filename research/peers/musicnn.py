@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from transformers.audio_utils import mel_filter_bank
 
 from muq_hf.evaluation.encoders import to_frame_rate
-from muq_hf.storage.fingerprint import short_hash
+from muq_hf.storage.fingerprint import fingerprint
 
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -53,7 +53,7 @@ class MusiCNN:
         with zipfile.ZipFile(_find_wheel()) as wheel:
             index, data = wheel.read(f"{folder}/.index"), wheel.read(f"{folder}/.data-00000-of-00001")
         self._variables = {name: torch.tensor(value) for name, value in read_checkpoint(index, data).items()}
-        self.fingerprint = short_hash("musicnn 1", index, data)
+        self.fingerprint = fingerprint("musicnn 1", index, data)
         filters = mel_filter_bank(N_FFT // 2 + 1, MEL_BANDS, 0, SAMPLING_RATE / 2, SAMPLING_RATE, "slaney", "slaney")
         self._filters = torch.tensor(filters, dtype=torch.float32)  # [257, 96]
 
