@@ -28,7 +28,6 @@ import soundfile
 import torch
 
 from muq_hf import MuQConfig, MuQModel
-from muq_hf.models.cpu_muq import emulates
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -241,8 +240,6 @@ def measure(oracle: str | None, quick: bool, device: str, folder: Path) -> dict:
         rates = {precision: sides["ours"].ask(do="roofline", precision=precision) for precision in ("float32", "bfloat16")}
         report["roofline_gflop_per_s"] = dict(rates)
         print_row(rates)
-        if device == "cpu" and emulates(torch.bfloat16):
-            rates["bfloat16"] = rates["float32"]  # what such a CPU's rows are computed in
         if not quick:
             report["ragged"] = measure_ragged(sides, folder)
             print_row(report["ragged"])

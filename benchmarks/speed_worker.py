@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,15 +36,18 @@ class Ours:
 
     def stage(self, name, variant, wave):
         """A function without arguments that runs one part of the model."""
+        from muq_hf.models.fast_front_end_muq import can_take_over, fast_front_end
+
         model = self._model(variant)
         if name == "whole":
             return self.whole(variant, wave)
         if name == "mel":
             return lambda: model.spectrogram(wave)
         mel = model.spectrogram(wave).to(model.front_end.projection.weight.dtype)
+        front_end = partial(fast_front_end, model.front_end) if can_take_over(model.front_end, mel) else model.front_end
         if name == "front end":
-            return lambda: model.front_end(mel)
-        frames = model.front_end(mel)
+            return lambda: front_end(mel)
+        frames = front_end(mel)
         return lambda: model.encoder(frames)[0]
 
     def _model(self, variant):
@@ -57,7 +61,7 @@ class Ours:
     def _made(self, precision, mode):
         if mode == "onnxruntime":
             return OnnxModel(self._exported() / {"float32": "model.onnx", "int8": "model_int8.onnx"}[precision])
-        if precision == "int8":  # the encoder's linear layers; the front end and the pointwise convolutions stay float32
+        if precision == "int8":  # the encoder's linear layers; the front end stays float32
             model = copy.deepcopy(self.base)
             model.encoder = torch.ao.quantization.quantize_dynamic(model.encoder, {torch.nn.Linear}, dtype=torch.qint8)
             return model

@@ -13,7 +13,8 @@ from .version import __version__  # noqa: F401
 _PUBLIC = {
     "models.configuration_muq": ("MelRVQConfig", "MuQConfig"),
     "models.feature_extraction_muq": ("MuQFeatureExtractor",),
-    "models.modeling_muq": ("MelRVQModel", "MuQForPreTraining", "MuQModel"),
+    "models.modeling_muq": ("MuQForPreTraining", "MuQModel"),
+    "models.mel_rvq_muq": ("MelRVQModel",),
     "models.classification_muq": ("MuQForAudioFrameClassification", "MuQForSequenceClassification"),
     "models.pipeline_muq": ("MuQFeatureExtractionPipeline",),
     "models.configuration_muq_mulan": ("MuQMuLanConfig",),

@@ -28,7 +28,8 @@ def register() -> None:
     from .models.configuration_muq_mulan import MuQMuLanConfig
     from .models.feature_extraction_muq import MuQFeatureExtractor
     from .models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
-    from .models.modeling_muq import MelRVQModel, MuQForPreTraining, MuQModel
+    from .models.mel_rvq_muq import MelRVQModel
+    from .models.modeling_muq import MuQForPreTraining, MuQModel
     from .models.modeling_muq_mulan import MuQMuLanModel
     from .models.processing_muq_mulan import MuQMuLanProcessor
 

@@ -24,7 +24,7 @@ AUTO_MAPS = {
         "AutoModelForAudioClassification": "classification_muq.MuQForSequenceClassification",
         "AutoModelForAudioFrameClassification": "classification_muq.MuQForAudioFrameClassification",
     },
-    "mel_rvq": {"AutoConfig": "configuration_muq.MelRVQConfig", "AutoModel": "modeling_muq.MelRVQModel"},
+    "mel_rvq": {"AutoConfig": "configuration_muq.MelRVQConfig", "AutoModel": "mel_rvq_muq.MelRVQModel"},
     "muq_mulan": {
         "AutoConfig": "configuration_muq_mulan.MuQMuLanConfig",
         "AutoModel": "modeling_muq_mulan.MuQMuLanModel",

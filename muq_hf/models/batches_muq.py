@@ -17,7 +17,9 @@ def valid_lengths(
     """Check a batch and return each item's number of samples [B], or None where nothing is padded.
 
     Raises ValueError for a batch that is not [B, S] or empty, for a mask of another shape or not padded on the right alone, and
-    for items shorter than `min_samples`. While the model is traced or compiled only shapes are checked.
+    for items shorter than `min_samples`. Two checks are left out, of padding on the right and of the shortest item: while the
+    model is traced or compiled, when a mask has no values yet, and for a mask on a GPU, where reading values would make the
+    program wait for all work that it has queued. Masks of the feature extractors fulfil them.
     """
     if input_values.ndim != 2:
         raise ValueError(
@@ -36,14 +38,13 @@ def valid_lengths(
         raise ValueError(
             f"`{mask_name}` must have the shape of `input_values` {tuple(input_values.shape)}, got {tuple(attention_mask.shape)}."
         )
-    mask = attention_mask.to(device=input_values.device, dtype=torch.long)
+    mask = attention_mask.long()
     lengths = mask.sum(dim=1)
-    if is_traced():
-        return lengths
-    is_right_padded = (mask[:, 1:] <= mask[:, :-1]).all()
-    shortest, right_padded = torch.stack([lengths.min(), is_right_padded.long()]).tolist()
-    if not right_padded:
+    if is_traced() or mask.device.type != "cpu":
+        return lengths.to(input_values.device)
+    if not (mask[:, 1:] <= mask[:, :-1]).all():
         raise ValueError(f"`{mask_name}` must be 1 on the audio and 0 on the padding to its right.")
+    shortest = int(lengths.min())
     if shortest < min_samples:
         raise ValueError(f"the shortest item of the batch has {shortest} samples; at least {min_samples} are needed.")
-    return None if shortest == input_values.shape[1] else lengths
+    return None if shortest == input_values.shape[1] else lengths.to(input_values.device)

@@ -6,7 +6,7 @@ from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
-from .modeling_muq import MuQModel, MuQPreTrainedModel, only
+from .modeling_muq import MuQModel, MuQPreTrainedModel, keep_wanted
 from .pooling_muq import pool_frames
 
 
@@ -52,7 +52,7 @@ class _MuQClassifier(MuQPreTrainedModel):
         if need_all:
             weights = torch.softmax(self.layer_weights, dim=0)
             states = sum(weight * state for weight, state in zip(weights, outputs.hidden_states, strict=True))
-        return states, only(outputs.hidden_states, wanted), outputs
+        return states, keep_wanted(outputs.hidden_states, wanted), outputs
 
 
 class MuQForSequenceClassification(_MuQClassifier):

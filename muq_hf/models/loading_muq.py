@@ -1,13 +1,18 @@
 """`from_pretrained` that also reads the published checkpoint format, and never leaves part of the encoder random."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
-from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import SAFE_WEIGHTS_NAME, cached_file, logging
 
-from .published_muq import convert_state_dict, is_published_config
+from .published_muq import convert_state_dict, is_published_config, reshaped
 
+
+logger = logging.get_logger(__name__)
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
@@ -30,7 +35,8 @@ class LoadingMixin:
     def from_pretrained(
         cls, pretrained_model_name_or_path, *model_args, ignore_mismatched_sizes=False, output_loading_info=False, **kwargs
     ):
-        """As in transformers; besides, the id or folder of a published MuQ is converted in memory.
+        """As in transformers; besides, the id or folder of a published MuQ is converted in memory, and so is one of ours that
+        holds the convolution modules in their first layout.
 
         Raises ValueError for a model of another type, and for a checkpoint that lacks tensors of the encoder or has tensors in
         other shapes, of the published format also for tensors that nobody knows; OSError for a file that is no complete
@@ -42,13 +48,17 @@ class LoadingMixin:
             config_dict, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
             if cls._is_published(config_dict):
                 where = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments)
-                kwargs["config"] = cls._published_config(source, hub_arguments, kwargs)
-                kwargs["state_dict"] = cls._convert_published(read_safetensors(where))
-                source = None
+                tensors = cls._convert_published(read_safetensors(where))
             elif kwargs.get("config") is None and config_dict.get("model_type") not in (None, *cls._model_types):
                 raise ValueError(
                     f"{source} is a model of type {config_dict['model_type']!r}, no {cls.__name__}: AutoModel finds the class."
                 )
+            else:
+                tensors = read_first_layout(source, hub_arguments | {"_commit_hash": config_dict.get("_commit_hash")})
+            if tensors is not None:
+                kwargs["config"] = cls._config_with_fields(source, hub_arguments, kwargs)
+                kwargs["state_dict"] = tensors
+                source = None
         try:
             model, info = super().from_pretrained(
                 source, *model_args, ignore_mismatched_sizes=True, output_loading_info=True, **kwargs
@@ -64,7 +74,14 @@ class LoadingMixin:
         missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
         if missing:
             raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
+        warn_if_emulated(model)
         return (model, info) if output_loading_info else model
+
+    def _apply(self, fn, recurse=True):
+        """Move or convert the model, by `.to()` and its like, and warn as `from_pretrained` does."""
+        super()._apply(fn, recurse)
+        warn_if_emulated(self)
+        return self
 
     def _freeze_fixed_parts(self) -> None:
         """No gradients for what never learns: loading gives them to every parameter."""
@@ -86,8 +103,8 @@ class LoadingMixin:
         return is_base_model or not key.startswith(cls._new_parts)
 
     @classmethod
-    def _published_config(cls, source, hub_arguments, kwargs) -> PreTrainedConfig:
-        """The converted configuration with the fields that the caller sets by name (`num_labels=…`), taken out of `kwargs`."""
+    def _config_with_fields(cls, source, hub_arguments, kwargs) -> PreTrainedConfig:
+        """The configuration with the fields that the caller sets by name (`num_labels=…`), taken out of `kwargs`."""
         config = kwargs.pop("config", None) or cls.config_class.from_pretrained(source, **hub_arguments)
         for name in [name for name in kwargs if hasattr(config, name) and name not in ("dtype", "attn_implementation")]:
             setattr(config, name, kwargs.pop(name))
@@ -96,8 +113,49 @@ class LoadingMixin:
 
 def read_safetensors(path: str | Path) -> dict:
     """All tensors of a file. Raises OSError that names the file if it is damaged."""
+    with opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def read_first_layout(source: str | Path, hub_arguments: dict) -> dict | None:
+    """All tensors of a model whose convolution modules were saved one-dimensional, in today's shapes; None for other models."""
+    path = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments, _raise_exceptions_for_missing_entries=False)
+    if path is None:  # in several files, or of another format: left to transformers
+        return None
+    with opened(path) as file:
+        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    if not any(len(shape) == 3 and key.endswith(".convolution.gate_proj.weight") for key, shape in shapes.items()):
+        return None
+    return {key: reshaped(key, tensor) for key, tensor in read_safetensors(path).items()}
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator:
+    """A safetensors file. Raises OSError that names the file if it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            yield file
     except SafetensorError as error:
         raise OSError(f"{path} is damaged or incomplete ({error}); copy or download it again.") from None
+
+
+def warn_if_emulated(model) -> None:
+    """Warn, once for each dtype, if the model lies on a CPU that has to emulate its dtype."""
+    if model.device.type == "cpu" and lacks_instructions_for(model.dtype):
+        name = str(model.dtype).removeprefix("torch.")
+        logger.warning_once(
+            f"This CPU has no {name} instructions: the model will run, but many times slower than in float32. "
+            "Load it with dtype=torch.float32, or move it to a GPU."
+        )
+
+
+def lacks_instructions_for(dtype: torch.dtype) -> bool:
+    """Whether this CPU emulates a half precision.
+
+    PyTorch built without oneDNN (for Macs) does not tell; it is then taken for one that has no instructions.
+    """
+    if dtype not in (torch.bfloat16, torch.float16):
+        return False
+    name = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
+    is_supported = getattr(torch.ops.mkldnn, name, None)
+    return is_supported is None or not is_supported()

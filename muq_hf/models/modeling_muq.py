@@ -14,12 +14,13 @@ from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .batches_muq import is_traced, valid_lengths
-from .configuration_muq import MelRVQConfig, MuQConfig
+from .configuration_muq import MuQConfig
 from .conformer_muq import ConformerEncoder
+from .fast_front_end_muq import can_take_over, fast_front_end
 from .front_end_muq import ConvFrontEnd
 from .loading_muq import LoadingMixin
 from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
-from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames, unfold_frames
+from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames
 from .spectrogram_muq import LogMelSpectrogram
 from .windowing_muq import FRONT_END_STRIDE, num_frames
 
@@ -58,22 +59,6 @@ class MuQForPreTrainingOutput(ModelOutput):
     target_tokens: torch.LongTensor | None = None
     token_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
-
-
-@dataclass
-class MelRVQOutput(ModelOutput):
-    """Output of [`MelRVQModel`]: loss and its three parts; codes [B, N, K]; quantized [B, N, D].
-
-    residual_energy: [K] mean square of what is left over after each codebook.
-    """
-
-    loss: torch.FloatTensor | None = None
-    commitment_loss: torch.FloatTensor | None = None
-    codebook_loss: torch.FloatTensor | None = None
-    reconstruction_loss: torch.FloatTensor | None = None
-    codes: torch.LongTensor | None = None
-    quantized: torch.FloatTensor | None = None
-    residual_energy: torch.FloatTensor | None = None
 
 
 @contextmanager
@@ -181,9 +166,12 @@ class MuQModel(MuQPreTrainedModel):
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         lengths = valid_lengths(input_values, attention_mask, self.config.min_samples)
 
-        mel = self.spectrogram(input_values, lengths)
+        mel = self.spectrogram(input_values, lengths).to(self.front_end.dtype)  # [B, M, 4 · T]
         mel_lengths = None if lengths is None else self.spectrogram.num_frames(lengths)
-        frames = self.front_end(mel.to(self.front_end.dtype), mel_lengths)
+        can_be_fast = can_take_over(self.front_end, mel)
+        frames = (
+            fast_front_end(self.front_end, mel, mel_lengths) if can_be_fast else self.front_end(mel, mel_lengths)
+        )  # [B, T, D]
         frame_lengths = None if lengths is None else self.front_end.num_frames(mel_lengths)
         last, hidden_states, attentions = self.encoder(frames, frame_lengths, wanted_states, last_layer, bool(output_attentions))
         return MuQModelOutput(
@@ -215,8 +203,8 @@ class MuQModel(MuQPreTrainedModel):
         return (torch.arange(T, device=frames.device) < lengths.unsqueeze(1)).long()
 
 
-def only(states: tuple, wanted: set[int]) -> tuple | None:
-    """Of the hidden states that a head had the encoder keep, those that its caller wants; None if that is none."""
+def keep_wanted(states: tuple, wanted: set[int]) -> tuple | None:
+    """Drop the hidden states that the caller did not ask for; None if none was asked for."""
     return tuple(state if index in wanted else None for index, state in enumerate(states)) if wanted else None
 
 
@@ -275,7 +263,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         if not return_loss:
             outputs = self.muq(input_values, output_hidden_states=[*wanted, -1], return_dict=True)
             logits = self._logits(outputs.last_hidden_state)
-            return MuQForPreTrainingOutput(logits=logits, hidden_states=only(outputs.hidden_states, wanted))
+            return MuQForPreTrainingOutput(logits=logits, hidden_states=keep_wanted(outputs.hidden_states, wanted))
 
         if target_tokens is None:
             target_tokens = self.tokenize(input_values)
@@ -287,22 +275,23 @@ class MuQForPreTraining(MuQPreTrainedModel):
         if mask_noise is None:
             mask_noise = draw_noise(S, B, config.mask_noise_std, generator)
         self._require_whole_clips(input_values, target_tokens, block_mask, block_samples)
-        block_mask, mask_noise = block_mask.to(input_values.device), mask_noise.to(input_values.device)
-
-        masked = apply_block_mask(input_values, block_mask, mask_noise, block_samples)
-        outputs = self.muq(masked, output_hidden_states=[*wanted, -1], return_dict=True)
-        N = min(target_tokens.shape[1], outputs.last_hidden_state.shape[1])
-        target_tokens = target_tokens[:, :N]
-        token_mask = spread(block_mask, config.mask_frames, N)
-        states = outputs.last_hidden_state[:, :N]
-        logits = self._logits(states) if return_logits else None
-        chosen = self._logits(states[token_mask]) if logits is None else logits[token_mask]  # [masked, K, V]
-        if not is_traced() and len(chosen) == 0:
+        N = min(target_tokens.shape[1], self._get_feat_extract_output_lengths(S))
+        # The masked tokens are found where the mask was drawn, on the CPU, so that no GPU is waited for.
+        token_mask = spread(block_mask, config.mask_frames, N)  # [B, N]
+        places = token_mask.flatten().nonzero().squeeze(1)  # [masked]
+        if not is_traced() and len(places) == 0:
             raise ValueError(
                 f"`block_mask` masks no token: give True for at least one of the {S // block_samples} blocks of "
                 f"{block_samples} samples, or `return_loss=False`."
             )
-        loss, accuracy = masked_token_loss(chosen, target_tokens[token_mask])
+        device = input_values.device
+        masked = apply_block_mask(input_values, block_mask.to(device), mask_noise.to(device), block_samples)
+        outputs = self.muq(masked, output_hidden_states=[*wanted, -1], return_dict=True)
+        states, places, target_tokens = outputs.last_hidden_state[:, :N], places.to(device), target_tokens[:, :N]
+        logits = self._logits(states) if return_logits else None
+        chosen = self._logits(states.flatten(0, 1)[places]) if logits is None else logits.flatten(0, 1)[places]
+        loss, accuracy = masked_token_loss(chosen, target_tokens.flatten(0, 1)[places])  # of [masked, K, V] and [masked, K]
+        token_mask = token_mask.to(device)
         return MuQForPreTrainingOutput(
             loss=loss,
             logits=logits,
@@ -310,7 +299,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             num_masked_tokens=token_mask.sum(),
             target_tokens=target_tokens,
             token_mask=token_mask,
-            hidden_states=only(outputs.hidden_states, wanted),
+            hidden_states=keep_wanted(outputs.hidden_states, wanted),
         )
 
     def _require_whole_clips(self, input_values, target_tokens, block_mask, block_samples) -> None:
@@ -336,78 +325,3 @@ def masked_token_loss(logits, targets):
     loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     accuracy = (logits.detach().argmax(-1) == targets).float().mean(dim=0)
     return loss, accuracy
-
-
-class MelRVQModel(MuQPreTrainedModel):
-    """The tokenizer on its own: four mel frames → K codes, 25 times a second (section 3.2)."""
-
-    config_class = MelRVQConfig
-    base_model_prefix = "mel_rvq"
-    supports_gradient_checkpointing = False
-    _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^muq\."]
-
-    def __init__(self, config: MelRVQConfig):
-        super().__init__(config)
-        self.spectrogram = LogMelSpectrogram(config)
-        self.quantizer = build_quantizer(config, config.input_size)
-        self.post_init()
-
-    def features(self, input_values: torch.Tensor) -> torch.Tensor:
-        """[B, S] waveforms of one length → [B, S // samples_per_frame, input_size] vectors to quantize.
-
-        Raises ValueError for malformed batches, and if what is quantized are a teacher's latents.
-        """
-        self._require_mel("computed from waveforms")
-        valid_lengths(input_values, None, self.config.min_samples)
-        return fold_frames(self.spectrogram(input_values), FRONT_END_STRIDE)
-
-    def encode(self, input_values: torch.Tensor) -> torch.Tensor:
-        """[B, S] → codes [B, N, K] int64."""
-        with torch.autocast(input_values.device.type, enabled=False):  # tokens must not depend on the dtype
-            return self.quantizer.encode(self.features(input_values))
-
-    def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """codes [B, N, k ≤ K] → normalised log-mel [B, M, 4·N] from the first k codebooks."""
-        self._require_mel("decoded to a spectrogram")
-        return unfold_frames(self.quantizer.decode(codes), FRONT_END_STRIDE)
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor | None = None,
-        features: torch.Tensor | None = None,
-        return_loss: bool = True,
-        return_dict: bool | None = None,
-    ) -> MelRVQOutput:
-        """input_values: [B, S] waveforms of one length, or features: [B, N, input_size], for instance a teacher's latents.
-
-        Raises ValueError for both or none, for malformed batches, and for a random projection, which has nothing to learn.
-        """
-        if (input_values is None) == (features is None):
-            raise ValueError("give either `input_values` (waveforms) or `features` (vectors to quantize), not both or none.")
-        given = input_values if features is None else features
-        with torch.autocast(given.device.type, enabled=False):  # tokens must not depend on the dtype
-            result = self.quantizer(self.features(input_values) if features is None else features)
-        config = self.config
-        loss = (
-            config.commitment_weight * result.commitment_loss
-            + config.codebook_weight * result.codebook_loss
-            + config.reconstruction_weight * result.reconstruction_loss
-        )
-        return MelRVQOutput(
-            loss=loss if return_loss else None,
-            commitment_loss=result.commitment_loss,
-            codebook_loss=result.codebook_loss,
-            reconstruction_loss=result.reconstruction_loss,
-            codes=result.codes,
-            quantized=result.quantized,
-            residual_energy=result.residual_energy,
-        )
-
-    def _require_mel(self, what: str) -> None:
-        found, needed = self.config.input_size, self.config.token_input_size
-        if found != needed:
-            raise ValueError(
-                f"this tokenizer quantizes vectors of {found} values, a teacher's latents, not mel frames ({needed}): they "
-                f"cannot be {what}. Pass latents as `features`, or to `quantizer.encode` for their codes alone."
-            )

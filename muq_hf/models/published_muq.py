@@ -44,6 +44,10 @@ RENAMINGS = [
     (r"quantizer_melspec_2048(?:_0)?\.codebook", r"quantizer.codebook"),
 ]
 
+# Our names of what the published files, and the first converted folders, hold as one-dimensional convolutions.
+LINEAR_MAPS = r"(\.convolution\.(gate|out)_proj|^quantizer\.steps\.\d+\.(in|out)_proj(\.\d+)?)\.weight$"
+DEPTHWISE = r"\.convolution\.depthwise\.weight$"
+
 WEIGHT_NORM_PARTS = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 
 
@@ -111,12 +115,18 @@ def convert_state_dict(published: dict[str, torch.Tensor]) -> dict[str, torch.Te
         if any(re.fullmatch(pattern, key) for pattern in UNUSED_KEYS):
             continue
         name = _renamed(key)
-        if re.fullmatch(r"quantizer\.steps\.\d+\.(in|out)_proj\..*weight", name):
-            tensor = tensor.squeeze(-1)  # published: a convolution of kernel size 1; here: a linear map
-        elif name.endswith(".unused_steps"):
-            tensor = tensor.long()
-        converted[name] = tensor
+        converted[name] = tensor.long() if name.endswith(".unused_steps") else reshaped(name, tensor)
     return converted
+
+
+def reshaped(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor `name` of an older layout in the shape it has here, where convolutions of kernel size 1 are linear maps and
+    the depthwise convolution is two-dimensional; any other tensor as it is."""
+    if tensor.ndim == 3 and re.search(LINEAR_MAPS, name):
+        return tensor.squeeze(2)  # [out, in, 1] → [out, in]
+    if tensor.ndim == 3 and re.search(DEPTHWISE, name):
+        return tensor.unsqueeze(3)  # [D, 1, kernel] → [D, 1, kernel, 1]
+    return tensor
 
 
 def _renamed(key: str) -> str:

@@ -39,7 +39,8 @@ def reflect_ends(waveform: torch.Tensor, lengths: torch.Tensor | None, width: in
         return F.pad(waveform.unsqueeze(1), (width, width), mode="reflect").squeeze(1)
     steps = torch.arange(width, device=waveform.device)
     ends = lengths.unsqueeze(1)  # [B, 1]
-    tail = waveform.gather(1, ends - 2 - steps)  # [B, width]
+    places = (ends - 2 - steps).clamp(min=0)  # inside the music even where nobody could check that an item is long enough
+    tail = waveform.gather(1, places)  # [B, width]
     start = waveform[:, 1 : width + 1].flip(1)
     extended = torch.cat([start, waveform, torch.zeros_like(start)], dim=1)
     return extended.scatter(1, width + ends + steps, tail)

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .conformer_muq import eager_attention_forward
+from .attention_muq import attention_function
 
 
 ATTENTION_SCALE = 8.0  # factor of the cosine of query and key; with normalised vectors it does not depend on their size
@@ -36,8 +35,7 @@ class AdapterAttention(nn.Module):
         key, value = self.kv_proj(states).chunk(2, dim=-1)
         query = F.normalize(self.q_proj(states).view(heads), dim=-1) * self.q_scale
         key = F.normalize(key.reshape(heads), dim=-1) * self.k_scale
-        attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        attended, _ = attention_interface(
+        attended, _ = attention_function(self.config)(
             self,
             query.transpose(1, 2),
             key.transpose(1, 2),
@@ -85,9 +83,7 @@ class TextAdapter(nn.Module):
     def forward(self, states, attention_mask=None):
         """states: [B, N, D]; attention_mask: [B, N], 1 on text, 0 on padding, or None → [B, N, D]."""
         if attention_mask is not None:
-            attention_mask = create_bidirectional_mask(
-                config=self.config, inputs_embeds=states, attention_mask=attention_mask.long()
-            )
+            attention_mask = create_bidirectional_mask(self.config, states, attention_mask.long())
         for layer in self.layers:
             states = layer(states, attention_mask)
         return states

@@ -24,27 +24,19 @@ class Product(nn.Module):
         return product if self.bias is None else product + self.bias
 
 
-class PointwiseProduct(Product):
-    """The same for a convolution of one tap: [B, C, T] → [B, C', T]."""
-
-    def forward(self, states):
-        return super().forward(states.transpose(1, 2)).transpose(1, 2)
-
-
 class FoldedConvolution(nn.Module):
     """A convolution and the batch norm behind it as one; being no `nn.Conv2d`, it is not folded again."""
 
-    def __init__(self, conv: nn.Conv1d | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d):
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d):
         super().__init__()
         statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
         weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
         self.register_buffer("weight", weight.detach())
         self.register_buffer("bias", bias.detach())
-        self.convolve = torch.conv1d if weight.ndim == 3 else torch.conv2d
         self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
 
     def forward(self, x):
-        return self.convolve(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+        return torch.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
 
 
 @torch.no_grad()
@@ -58,8 +50,6 @@ def prepare(model: nn.Module) -> None:
                 _fold(module, f"conv{index}", f"norm{index}")
         elif isinstance(module, ConvolutionModule):
             _fold(module, "depthwise", "batch_norm")
-            module.gate_proj = PointwiseProduct(module.gate_proj.weight.squeeze(2), module.gate_proj.bias)
-            module.out_proj = PointwiseProduct(module.out_proj.weight.squeeze(2), module.out_proj.bias)
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
                 setattr(module, name, Product(child.weight, child.bias))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..models.configuration_muq import MelRVQConfig
-from ..models.modeling_muq import MelRVQModel, MuQForPreTraining
+from ..models.mel_rvq_muq import MelRVQModel
+from ..models.modeling_muq import MuQForPreTraining
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
 from .stored_targets import store_targets

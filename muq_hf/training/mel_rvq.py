@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback
 
 from ..models.configuration_muq import MelRVQConfig
-from ..models.modeling_muq import MelRVQModel
+from ..models.mel_rvq_muq import MelRVQModel
 from ..models.spectrogram_muq import LogMelSpectrogram
 from ..storage.whole_files import write_json
 from .arguments import crop_seed

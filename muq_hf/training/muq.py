@@ -3,7 +3,8 @@
 import torch
 
 from ..models.configuration_muq import MelRVQConfig, MuQConfig
-from ..models.modeling_muq import MelRVQModel, MuQForPreTraining
+from ..models.mel_rvq_muq import MelRVQModel
+from ..models.modeling_muq import MuQForPreTraining
 from .arguments import crop_seed
 from .clips import BlockMasking, ClipDataset
 from .mel_rvq import count_codes, usage_of

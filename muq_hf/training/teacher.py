@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
-from ..models.modeling_muq import MelRVQModel, MuQModel
+from ..models.mel_rvq_muq import MelRVQModel
+from ..models.modeling_muq import MuQModel
 from ..storage.fingerprint import fingerprint, weights_hash
 
 

@@ -1,7 +1,6 @@
-"""The encoder's ways of computing one thing: plain modules, and what inference on a CPU does in their place."""
+"""The Conformer's modules against their definitions, and that every part of them is called."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +8,7 @@ import torch.nn.functional as F
 from checks import perturb_statistics, relative_error
 
 from muq_hf import MuQConfig
-from muq_hf.models import conformer_muq
 from muq_hf.models.conformer_muq import ConformerEncoder, ConvolutionModule, rotary_table, rotate
-from muq_hf.models.cpu_muq import emulates
 
 
 CONFIG = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -34,11 +31,14 @@ def encoder() -> ConformerEncoder:
 
 
 def by_definition(module: ConvolutionModule, states: torch.Tensor) -> torch.Tensor:
-    """Conformer's convolution module of plain parts in float64. states: [B, T, D]."""
+    """Conformer's convolution module as one-dimensional convolutions in float64. states: [B, T, D]."""
     module = copy.deepcopy(module).double()
-    gated = F.glu(module.gate_proj(module.layer_norm(states.double()).transpose(1, 2)), dim=1)
-    mixed = F.silu(module.batch_norm(module.depthwise(gated)))
-    return module.out_proj(mixed).transpose(1, 2)
+    depthwise = module.depthwise.weight.squeeze(3)  # [D, 1, kernel]
+    channels = module.layer_norm(states.double()).transpose(1, 2)
+    gated = F.glu(F.conv1d(channels, module.gate_proj.weight.unsqueeze(2)), dim=1)
+    mixed = F.conv1d(gated, depthwise, padding=depthwise.shape[2] // 2, groups=len(depthwise))
+    activated = F.silu(module.batch_norm(mixed))
+    return F.conv1d(activated, module.out_proj.weight.unsqueeze(2)).transpose(1, 2)
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 40])
@@ -92,42 +92,6 @@ def test_backward_hooks_are_called(convolution, name):
         getattr(convolution.get_submodule(name), register)(lambda *_: calls.append(name))
     convolution(torch.randn(1, 20, 32)).sum().backward()
     assert len(calls) == 2
-
-
-def test_half_precision_that_the_cpu_lacks_is_computed_wide(encoder, monkeypatch):
-    monkeypatch.setattr(conformer_muq, "emulates", lambda dtype: dtype == torch.bfloat16)
-    halved = copy.deepcopy(encoder).bfloat16()
-    widened = copy.deepcopy(halved).float()
-    states = torch.randn(1, 30, 32)
-    with torch.no_grad():
-        last, hidden_states, _ = halved(states, wanted_states=(0, 1, 3))
-        expected, _, _ = widened(states)
-    assert torch.equal(last, expected.bfloat16())
-    assert {state.dtype for state in (last, *hidden_states) if state is not None} == {torch.bfloat16}
-    assert {parameter.dtype for parameter in halved.parameters()} == {torch.bfloat16}
-
-
-def test_hooks_hear_layers_that_are_computed_wide(encoder, monkeypatch):
-    class Listener:
-        def __init__(self):
-            self.heard = []
-
-        def hook(self, module, arguments, output):
-            self.heard.append(output[0].dtype)
-
-    monkeypatch.setattr(conformer_muq, "emulates", lambda dtype: dtype == torch.bfloat16)
-    listener, halved = Listener(), encoder.bfloat16()
-    for layer in halved.layers:
-        layer.register_forward_hook(listener.hook)
-    with torch.no_grad():
-        halved(torch.randn(1, 30, 32))
-    assert listener.heard == [torch.float32] * len(halved.layers)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_build_that_cannot_tell_is_taken_for_one_without_half_precision(dtype, monkeypatch):
-    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
-    assert emulates(dtype) and not emulates(torch.float32)
 
 
 def test_attentions_that_nobody_asked_for_are_not_kept(encoder):

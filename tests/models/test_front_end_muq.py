@@ -1,7 +1,8 @@
-"""The front end's ways of computing one thing: by whole images, and by columns (inference of wide ones on a CPU)."""
+"""The front end's ways of computing one thing: the definition, and in inference the batch at once or by columns."""
 
 import copy
 import pickle
+from functools import partial
 
 import accelerate
 import pytest
@@ -10,18 +11,24 @@ import torch.nn.functional as F
 from checks import perturb_statistics, relative_error
 
 from muq_hf import MuQConfig
-from muq_hf.models import front_end_muq
-from muq_hf.models.front_end_muq import ConvFrontEnd, DirectConvolution
+from muq_hf.models import fast_front_end_muq
+from muq_hf.models.fast_front_end_muq import DirectConvolution, can_take_over, fast_front_end
+from muq_hf.models.front_end_muq import ConvFrontEnd
 from muq_hf.models.spectrogram_muq import zero_padding
 
 
 @pytest.fixture(params=["by columns", "whole"])
 def front_end(request, monkeypatch) -> ConvFrontEnd:
     """In inference, as wide front ends and long music go, and as narrow ones and short music."""
-    monkeypatch.setattr(front_end_muq, "MAX_NARROW_CHANNELS", 0 if request.param == "by columns" else 32)
+    monkeypatch.setattr(fast_front_end_muq, "MAX_NARROW_CHANNELS", 0 if request.param == "by columns" else 32)
     model = ConvFrontEnd(MuQConfig(conv_channels=16, hidden_size=24, num_attention_heads=2)).eval()
     perturb_statistics(model)
     return model
+
+
+def compute(front_end: ConvFrontEnd, mel: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    """As `MuQModel.forward` does."""
+    return fast_front_end(front_end, mel, lengths) if can_take_over(front_end, mel) else front_end(mel, lengths)
 
 
 def by_definition(front_end: ConvFrontEnd, mel: torch.Tensor) -> torch.Tensor:
@@ -38,17 +45,17 @@ def by_definition(front_end: ConvFrontEnd, mel: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("fast_convolution", [False, True])
 def test_inference_equals_the_definition(front_end, num_mel_frames, fast_convolution, monkeypatch):
     """With Winograd's and with the library's convolutions, over joins of parts, at lengths off every grid."""
-    monkeypatch.setattr(front_end_muq, "has_fast_convolution", lambda: fast_convolution)
+    monkeypatch.setattr(fast_front_end_muq, "has_fast_convolution", lambda: fast_convolution)
     mel = torch.randn(2, 128, num_mel_frames)
     with torch.no_grad():
-        frames = front_end(mel)
+        frames = compute(front_end, mel)
         assert frames.shape[1] == front_end.num_frames(num_mel_frames)
         assert relative_error(frames.detach(), by_definition(front_end, mel).detach()) < 5e-6
 
 
 def test_with_gradients_equals_the_definition(front_end):
     mel = torch.randn(2, 128, 259)
-    frames = front_end(mel)
+    frames = compute(front_end, mel)
     assert frames.requires_grad
     assert relative_error(frames.detach(), by_definition(front_end, mel).detach()) < 5e-6
 
@@ -56,7 +63,7 @@ def test_with_gradients_equals_the_definition(front_end):
 def test_training_updates_the_statistics(front_end):
     before = front_end.blocks[1].norm2.running_mean.clone()
     with torch.no_grad():
-        front_end.train()(torch.randn(2, 128, 64))
+        compute(front_end.train(), torch.randn(2, 128, 64))
     assert not torch.equal(front_end.blocks[1].norm2.running_mean, before)
 
 
@@ -64,29 +71,29 @@ def test_training_updates_the_statistics(front_end):
 def test_the_size_of_the_parts_does_not_matter(front_end, most_frames_at_once, monkeypatch):
     mel = torch.randn(1, 128, 141)
     with torch.no_grad():
-        expected = front_end(mel)
-        monkeypatch.setattr(front_end_muq, "MAX_FRAMES_AT_ONCE", most_frames_at_once)
-        assert relative_error(front_end(mel), expected) < 5e-6
+        expected = compute(front_end, mel)
+        monkeypatch.setattr(fast_front_end_muq, "MAX_FRAMES_AT_ONCE", most_frames_at_once)
+        assert relative_error(compute(front_end, mel), expected) < 5e-6
 
 
 def test_padded_items_are_as_alone(front_end):
     lengths = torch.tensor([300, 37, 5])
     mel = zero_padding(torch.randn(3, 128, 300), lengths)
     with torch.no_grad():
-        together = front_end(mel, lengths)
+        together = compute(front_end, mel, lengths)
         for item, length in enumerate(lengths.tolist()):
-            alone = front_end(mel[item : item + 1, :, :length])[0]
+            alone = compute(front_end, mel[item : item + 1, :, :length])[0]
             assert relative_error(together[item, : len(alone)], alone) < 5e-6
 
 
 def test_columns_ignore_what_lies_behind_an_item(front_end, monkeypatch):
-    monkeypatch.setattr(front_end_muq, "MAX_NARROW_CHANNELS", 0)
+    monkeypatch.setattr(fast_front_end_muq, "MAX_NARROW_CHANNELS", 0)
     lengths = torch.tensor([300, 37, 5])
     mel = torch.randn(3, 128, 300)
     with torch.no_grad():
-        together = front_end(mel, lengths)
+        together = compute(front_end, mel, lengths)
         for item, length in enumerate(lengths.tolist()):
-            alone = front_end(mel[item : item + 1, :, :length])[0]
+            alone = compute(front_end, mel[item : item + 1, :, :length])[0]
             assert relative_error(together[item, : len(alone)], alone) < 5e-6
 
 
@@ -94,17 +101,17 @@ def test_padded_items_are_as_alone_with_gradients(front_end):
     lengths = torch.tensor([61, 37])
     mel = torch.randn(2, 128, 61)
     mel[1, :, 37:] = 0.0
-    alone = front_end(mel[1:, :, :37])[0]
-    assert relative_error(front_end(mel, lengths)[1, : len(alone)].detach(), alone.detach()) < 5e-6
+    alone = compute(front_end, mel[1:, :, :37])[0]
+    assert relative_error(compute(front_end, mel, lengths)[1, : len(alone)].detach(), alone.detach()) < 5e-6
 
 
 def test_new_weights_are_used_at_once(front_end):
     """Nothing derived from the weights is kept between calls."""
     mel = torch.randn(1, 128, 150)
     with torch.no_grad():
-        before = front_end(mel)
+        before = compute(front_end, mel)
         front_end.blocks[1].conv2.weight.mul_(1.5)
-        after = front_end(mel)
+        after = compute(front_end, mel)
         assert relative_error(after, by_definition(front_end, mel)) < 5e-6
         assert not torch.allclose(before, after)
 
@@ -113,7 +120,7 @@ def test_a_call_leaves_no_trace(front_end):
     tensors = set(front_end.state_dict())
     attributes = set(vars(front_end.blocks[0]))
     with torch.no_grad():
-        front_end(torch.randn(1, 128, 150))
+        compute(front_end, torch.randn(1, 128, 150))
     assert set(front_end.state_dict()) == tensors
     assert set(vars(front_end.blocks[0])) == attributes
     pickle.dumps(copy.deepcopy(front_end))
@@ -133,7 +140,7 @@ def test_an_adapter_in_place_of_a_convolution_is_heard(front_end):
     mel = torch.randn(1, 128, 150)
     with torch.no_grad():
         front_end.blocks[1].conv2 = Doubled(front_end.blocks[1].conv2)
-        assert relative_error(front_end(mel), by_definition(front_end, mel)) < 5e-6
+        assert relative_error(compute(front_end, mel), by_definition(front_end, mel)) < 5e-6
 
 
 @pytest.mark.parametrize("name", ["conv1", "norm1", "conv2", "norm2", "conv3", "norm3"])
@@ -142,7 +149,7 @@ def test_hooks_on_every_part_are_called(front_end, name):
     for block in front_end.blocks:
         block.get_submodule(name).register_forward_hook(lambda *_: calls.append(name))
     with torch.no_grad():
-        front_end(torch.randn(1, 128, 150))
+        compute(front_end, torch.randn(1, 128, 150))
     assert len(calls) == 2
 
 
@@ -151,7 +158,7 @@ def test_hooks_get_whole_batches(front_end, name, shape):
     shapes = []
     front_end.get_submodule(name).register_forward_hook(lambda module, arguments, output: shapes.append(tuple(output.shape)))
     with torch.no_grad():
-        front_end(torch.randn(2, 128, 150))
+        compute(front_end, torch.randn(2, 128, 150))
     assert shapes == [shape]
 
 
@@ -159,28 +166,46 @@ def test_hooks_get_whole_batches(front_end, name, shape):
 def test_weights_that_are_fetched_when_a_part_is_called_are_waited_for(front_end, offload_buffers):
     mel = torch.randn(1, 128, 150)
     with torch.no_grad():
-        expected = front_end(mel)
+        expected = compute(front_end, mel)
         offloaded = accelerate.cpu_offload(copy.deepcopy(front_end), torch.device("cpu"), offload_buffers=offload_buffers)
-        torch.testing.assert_close(offloaded(mel), expected)
+        torch.testing.assert_close(compute(offloaded, mel), expected)
 
 
-def test_half_precision_that_the_cpu_lacks_is_computed_wide(front_end, monkeypatch):
-    monkeypatch.setattr(front_end_muq, "emulates", lambda dtype: dtype == torch.bfloat16)
+def test_plain_inference_is_taken_over(front_end):
+    """And nothing else is: not gradients, training, autocast or a hook."""
     mel = torch.randn(1, 128, 150)
-    halved = copy.deepcopy(front_end).bfloat16()
-    widened = copy.deepcopy(halved).float()
+    assert not can_take_over(front_end, mel)
     with torch.no_grad():
-        assert torch.equal(halved(mel.bfloat16()), widened(mel.bfloat16().float()))
-    assert halved.projection.weight.dtype == torch.bfloat16
+        assert can_take_over(front_end, mel)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not can_take_over(front_end, mel)
+        assert not can_take_over(copy.deepcopy(front_end).train(), mel)
+        front_end.register_forward_hook(lambda *_: None)
+        assert not can_take_over(front_end, mel)
+
+
+def test_a_projection_of_another_kind_is_called(front_end):
+    """A quantized one, for instance: the convolutions stay as fast as they were."""
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, states):
+            return 2 * super().forward(states)
+
+    mel = torch.randn(1, 128, 150)
+    with torch.no_grad():
+        expected = 2 * compute(front_end, mel)
+        front_end.projection.__class__ = Doubled
+        assert can_take_over(front_end, mel)
+        torch.testing.assert_close(compute(front_end, mel), expected)
 
 
 @pytest.mark.slow
 def test_compiled_whole_graph_with_dynamic_length(front_end):
-    compiled = torch.compile(front_end, backend="eager", fullgraph=True, dynamic=True)
+    compiled = torch.compile(partial(compute, front_end), backend="eager", fullgraph=True, dynamic=True)
     with torch.no_grad():
         for num_mel_frames in (100, 131):
             mel = torch.randn(1, 128, num_mel_frames)
-            assert relative_error(compiled(mel), front_end(mel)) < 5e-6
+            assert relative_error(compiled(mel), compute(front_end, mel)) < 5e-6
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -1,10 +1,12 @@
 """from_pretrained: every way in, and clear errors for what is damaged."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,12 @@ from transformers import (
     AutoModelForAudioFrameClassification,
     AutoModelForPreTraining,
 )
+from transformers.utils import logging as transformers_logging
 
 import muq_hf
 from muq_hf import MUQ_TINY, MelRVQModel, MuQForPreTraining, MuQForSequenceClassification, MuQModel, MuQMuLanModel
+from muq_hf.models import loading_muq
+from muq_hf.models.loading_muq import lacks_instructions_for
 from muq_hf.models.published_muq import fuse_weight_norms
 
 
@@ -102,7 +107,11 @@ def loaded_state(published_folder):
     ],
 )
 def test_published_tensor_is_found_again(loaded_state, published_tensors, name, published_name):
-    assert torch.equal(loaded_state[name], published_tensors[published_name].to(loaded_state[name].dtype))
+    ours = loaded_state[name]
+    theirs = published_tensors[published_name].to(ours.dtype)
+    if theirs.ndim == 3:  # one-dimensional convolutions, which are linear maps and a two-dimensional convolution here
+        theirs = theirs.unsqueeze(3) if "depthwise" in name else theirs.squeeze(2)
+    assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("part", ["steps.0.in_proj", "steps.5.out_proj"])
@@ -191,6 +200,72 @@ def test_tensor_of_another_shape_is_named(micro_folder, tmp_path):
         ValueError, match=r"damaged: tensor 'encoder.layer_norm.weight' has shape \(5,\), the model needs \(32,\)"
     ):
         MuQModel.from_pretrained(damaged(micro_folder, tmp_path, shrink))
+
+
+FIRST_SHAPES = {"gate_proj": (64, 32, 1), "out_proj": (32, 32, 1), "depthwise": (32, 1, 31)}
+
+
+@pytest.mark.parametrize("model_class", [MuQModel, MuQForPreTraining, MuQForSequenceClassification])
+def test_folders_of_the_first_layout_load(micro_folder, tmp_path, model_class):
+    """Its convolution modules were of one-dimensional convolutions."""
+
+    def put_back(tensors):
+        for key in [key for key in tensors if ".convolution." in key and key.split(".")[-2] in FIRST_SHAPES]:
+            tensors[key] = tensors[key].reshape(FIRST_SHAPES[key.split(".")[-2]])
+
+    folder = damaged(micro_folder, tmp_path, put_back)
+    torch.manual_seed(0)
+    expected = model_class.from_pretrained(micro_folder, use_weighted_layer_sum=True)
+    torch.manual_seed(0)
+    loaded = model_class.from_pretrained(folder, use_weighted_layer_sum=True)
+    assert loaded.config.use_weighted_layer_sum and loaded.name_or_path == str(folder)
+    assert loaded.state_dict().keys() == expected.state_dict().keys()
+    ours = {name: tensor for name, tensor in loaded.state_dict().items() if name.startswith(("encoder", "muq"))}
+    assert ours and all(torch.equal(tensor, expected.state_dict()[name]) for name, tensor in ours.items())
+
+
+@pytest.fixture
+def warnings_of_transformers(caplog):
+    """What is logged, from a beginning at which nothing was said once and for all."""
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    transformers_logging.warning_once.cache_clear()
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def emulate(monkeypatch, dtype):
+    monkeypatch.setattr(loading_muq, "lacks_instructions_for", lambda found: found == dtype)
+
+
+def test_loading_in_an_emulated_dtype_warns_once(micro_folder, monkeypatch, warnings_of_transformers):
+    emulate(monkeypatch, torch.bfloat16)
+    for _ in range(2):
+        model = MuQForPreTraining.from_pretrained(micro_folder, dtype=torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+    assert warnings_of_transformers.text.count("no bfloat16 instructions") == 1
+    assert "dtype=torch.float32" in warnings_of_transformers.text
+
+
+@pytest.mark.parametrize("convert", [lambda model: model.to(torch.bfloat16), lambda model: model.bfloat16()])
+def test_moving_to_an_emulated_dtype_warns(micro_folder, monkeypatch, warnings_of_transformers, convert):
+    emulate(monkeypatch, torch.bfloat16)
+    model = MuQModel.from_pretrained(micro_folder)
+    assert "instructions" not in warnings_of_transformers.text
+    convert(model)
+    assert "no bfloat16 instructions" in warnings_of_transformers.text
+
+
+def test_a_dtype_of_the_processor_does_not_warn(micro_folder, monkeypatch, warnings_of_transformers):
+    emulate(monkeypatch, None)
+    MuQModel.from_pretrained(micro_folder, dtype=torch.bfloat16)
+    assert "instructions" not in warnings_of_transformers.text
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_build_that_cannot_tell_is_taken_for_one_without_half_precision(dtype, monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    assert lacks_instructions_for(dtype) and not lacks_instructions_for(torch.float32)
 
 
 def test_missing_statistics_in_the_published_configuration_are_named(published_folder, tmp_path):

@@ -12,6 +12,7 @@ import torch
 from checks import MICRO, perturb_statistics, relative_error, wave_of
 
 from muq_hf import MelRVQConfig, MelRVQModel, MuQConfig, MuQFeatureExtractor, MuQForPreTraining, MuQModel
+from muq_hf.models.fast_front_end_muq import can_take_over
 
 
 @pytest.fixture(scope="module")
@@ -427,6 +428,26 @@ def test_lora_adapters_train(micro_model):
     trained = [name for name, p in model.named_parameters() if p.grad is not None]
     assert trained
     assert all("lora" in name for name in trained)
+
+
+def test_adapters_and_quantisation_reach_the_convolution_modules(micro_model):
+    """All linear layers of the encoder, the pointwise convolutions among them, and the front end stays fast."""
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(copy.deepcopy(micro_model), LoraConfig(r=2, target_modules="all-linear"))
+    names = [name for name, _ in adapted.named_parameters() if "lora_A" in name]
+    quantized = copy.deepcopy(micro_model)
+    quantized.encoder = torch.ao.quantization.quantize_dynamic(quantized.encoder, {torch.nn.Linear}, dtype=torch.qint8)
+    for layer in ("gate_proj", "out_proj"):
+        assert sum(f"convolution.{layer}" in name for name in names) == 3
+        for index in range(3):
+            module = quantized.get_submodule(f"encoder.layers.{index}.convolution.{layer}")
+            assert isinstance(module, torch.ao.nn.quantized.dynamic.Linear)
+    with torch.no_grad():
+        assert can_take_over(quantized.front_end, torch.randn(1, 128, 150))
+        wave = torch.randn(1, 9600)
+        states = [model(wave).last_hidden_state for model in (quantized, micro_model)]
+    assert torch.cosine_similarity(*states, dim=-1).min() > 0.99
 
 
 def test_device_map_auto_loads(micro_folder):
