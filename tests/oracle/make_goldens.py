@@ -32,6 +32,7 @@ TINY_CLIP_SAMPLES = (1025, 2500, 24_000, 50_011)
 MEL_CLIPS = (1025, 2500, 24_000)
 TOKEN_CLIPS = (24_000, 50_011)  # tokens of the whole 960-sample blocks
 DECODED_CLIP = 24_000
+MASKED_CLIPS = (50_011, 24_000)
 MIN_TOKEN_MARGIN = 1e-5  # cosine between the nearest and the second code; below it rounding could flip a token
 
 
@@ -63,6 +64,7 @@ def write_encoder_goldens(model) -> None:
         tensors[f"{num_samples}.hidden_states"] = all_states(model, wave)
         with torch.no_grad():
             tensors[f"{num_samples}.last_hidden_state"] = model(wave[None]).last_hidden_state[0]
+    tensors["masked.last_hidden_state"] = masked_states(model)
     for num_samples in TOKEN_CLIPS:
         tokens, margins = rvq_tokens(model.model.rvq, folded_mel(model, music_like(num_samples, seed=num_samples)))
         assert margins.min() > MIN_TOKEN_MARGIN
@@ -71,6 +73,15 @@ def write_encoder_goldens(model) -> None:
         decoded = model.model.rvq.from_codes(tensors[f"{DECODED_CLIP}.tokens"].T[None])[0]
     tensors[f"{DECODED_CLIP}.decoded"] = decoded[0].T  # [T, 512], sum of the codebooks' decodings
     save(tensors, ASSETS / "goldens.safetensors")
+
+
+@torch.no_grad()
+def masked_states(model) -> torch.Tensor:
+    """[2, T, D]: the last state of two clips in one batch, the second padded with zeros under a mask of samples."""
+    long, short = (music_like(num_samples, seed=num_samples) for num_samples in MASKED_CLIPS)
+    batch = torch.nn.utils.rnn.pad_sequence([long, short], batch_first=True)
+    mask = torch.arange(len(long)) < torch.tensor(MASKED_CLIPS)[:, None]
+    return model(batch, attention_mask=mask).last_hidden_state
 
 
 def write_mel_golden() -> None:

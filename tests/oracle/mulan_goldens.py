@@ -133,6 +133,10 @@ def write_mulan_goldens() -> None:
     tensors = audio_goldens(mulan) | text_goldens(mulan)
     audio_embeds = torch.stack([tensors[f"audio.{seconds:g}"] for seconds in SONG_SECONDS])
     tensors["similarity"] = mulan.calc_similarity(audio_embeds, tensors["text.equal.embeds"])  # [4 songs, 4 texts]
+    audio, text = audio_embeds[1], tensors["text.equal.embeds"][2]
+    tensors["similarity.audio_text"] = mulan.calc_similarity(audio, text)  # scalar
+    tensors["similarity.audios_text"] = mulan.calc_similarity(audio_embeds, text)  # [4 songs]
+    tensors["similarity.audio_texts"] = mulan.calc_similarity(audio, tensors["text.equal.embeds"])  # [4 texts]
     save(tensors, folder / "goldens.safetensors")
     write_contrast_golden()
 
@@ -145,6 +149,9 @@ def audio_goldens(mulan) -> dict[str, torch.Tensor]:
         tensors[f"audio.{seconds:g}"] = mulan(wavs=wave[None])[0]
         together = mulan(wavs=wave[None], parallel_processing=True)[0]
         assert torch.allclose(tensors[f"audio.{seconds:g}"], together, atol=1e-5)
+    songs = [song(round(seconds * SAMPLE_RATE)) for seconds in SONG_SECONDS]
+    tensors["audio.list"] = mulan(wavs=songs)
+    tensors["audio.list.parallel"] = mulan.extract_audio_latents(songs, parallel_processing=True)
     windows = song(2 * CLIP_SAMPLES).view(2, CLIP_SAMPLES)
     tensors["audio.windows"] = mulan.mulan.get_audio_latents(windows)  # each window's own vector, of length 1
     return tensors
