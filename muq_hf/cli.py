@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .allocator import reuse_memory
+from .commands.building import SETTINGS, build_command, plain, sentence
 from .commands.exit_codes import DONE, INTERRUPTED, OUTPUT_NOT_READ, WRONG_USE
 from .version import __version__
 
@@ -55,22 +56,6 @@ GROUPS = {
 }
 PROGRAM = "muq-hf"
 USER_ERRORS = (ValueError, OSError, ImportError)  # wrong values, missing files and models, missing extras
-SETTINGS = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["--help", "-h"]}
-
-
-class Command(TyperCommand):
-    """A command whose list options take several values in a row: `--precision float32 int8`."""
-
-    def parse_args(self, ctx, args: list[str]) -> list[str]:
-        lists = {name for option in self.get_params(ctx) if getattr(option, "multiple", False) for name in option.opts}
-        spread, rest = [], list(args)
-        while rest and rest[0] != "--":
-            spread.append(name := rest.pop(0))
-            if name in lists and rest:
-                spread.append(rest.pop(0))
-                while rest and not _is_option(rest[0]):
-                    spread += [name, rest.pop(0)]
-        return super().parse_args(ctx, spread + rest)
 
 
 class Group(TyperGroup):
@@ -97,48 +82,19 @@ class Group(TyperGroup):
 
 
 def _stub(name: str, entry: Entry) -> TyperCommand:
-    return TyperCommand(name, help=_plain(entry.summary), rich_help_panel=entry.panel, hidden=entry.hidden)
+    return TyperCommand(name, help=plain(entry.summary), rich_help_panel=entry.panel, hidden=entry.hidden)
 
 
 def _group(path: str) -> Group:
     entry = GROUPS[path]
-    return Group(path=path, name=path, help=_plain(_sentence(entry.summary)), context_settings=SETTINGS)
+    return Group(path=path, name=path, help=sentence(entry.summary), context_settings=SETTINGS)
 
 
 def _load(words: str) -> TyperCommand:
     entry = COMMANDS[words]
     module_name, _, function_name = entry.target.partition(":")
     module = importlib.import_module(f".commands.{module_name}", __package__)
-    target = getattr(module, function_name or "run")
-    if isinstance(target, TyperCommand):
-        command = target
-    else:
-        app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-        app.command(cls=Command)(target)
-        command = typer.main.get_command(app)
-    command.context_settings = SETTINGS | getattr(module, "PASS_ON", {})
-    paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
-    command.help = _plain("\n\n".join([_sentence(entry.summary), *paragraphs]))
-    examples = getattr(module, "EXAMPLES", "").strip().splitlines()
-    command.epilog = "\n\n".join(["Examples:", *(f"  {_plain(line.strip())}" for line in examples)]) if examples else None
-    for parameter in command.params:
-        parameter.help = parameter.help and _plain(parameter.help)
-        if getattr(parameter, "is_flag", False):
-            parameter.metavar = ""  # typer would call it a <bool>
-    return command
-
-
-def _is_option(argument: str) -> bool:
-    return argument.startswith("-") and not argument[1:2].isdigit() and argument != "-"
-
-
-def _sentence(summary: str) -> str:
-    return summary[0].upper() + summary[1:] + "."
-
-
-def _plain(text: str) -> str:
-    """`text` for rich, which would take [brackets] for its markup."""
-    return text.replace("[", "\\[")
+    return build_command(getattr(module, function_name or "run"), entry.summary, getattr(module, "EXAMPLES", ""))
 
 
 def _print_version(wanted: bool) -> None:

@@ -190,7 +190,7 @@ def read_config(path: str | Path) -> dict:
 def flat_settings(config: dict, stage: str, overrides: dict) -> dict:
     """The settings of `stage`: defaults, then the shared ones, the parent stage's, the stage's own, the command line's.
 
-    What comes later goes before. Of `model` single fields do, unless a preset is named anew.
+    Later sources override earlier ones. `model` is merged field by field, unless the later one names another preset.
     """
     parent = PARENTS[stage]
     inherited = dict(config.get(parent, {})) if parent else {}
@@ -223,7 +223,7 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
     flat = {name: value for name, value in flat.items() if name not in others}  # shared settings of other stages
     for name in flat:
         if name not in known:
-            hint = _nearest(name, known) or "; see `muq-hf train --help`."
+            hint = _nearest(name, known) or "; see `muq-hf train STAGE --help`."
             raise ValueError(f"unknown setting {name!r} for the stage {stage!r}{hint}")
     flat = {**flat, "output_dir": str(output_dir)}
     if flat.get("eval_steps") is None and flat.get("eval_strategy") == "steps":
@@ -260,7 +260,7 @@ def command_line_overrides(argv: list[str]) -> dict:
     """Only what was given: `--learning_rate 1e-4`, `--max-steps 10`, `--output RUN`, `--resume`, …"""
     kinds = (DataArguments, *dict.fromkeys(STAGE_ARGUMENTS.values()), TrainingArguments)
     prog = "muq-hf train STAGE CONFIG.json"
-    parser = HfArgumentParser(kinds, prog=prog, usage=f"{prog} [--name value …]", conflict_handler="resolve", allow_abbrev=False)
+    parser = _RaisingParser(kinds, prog=prog, usage=f"{prog} [--name value …]", conflict_handler="resolve", allow_abbrev=False)
     parser.add_argument("--output", dest="output_dir", help="run folder; the model comes into RUN/final")
     parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")
     for action in parser._actions:
@@ -269,6 +269,11 @@ def command_line_overrides(argv: list[str]) -> dict:
         if action.type is dict:
             action.type = _as_dict
     return vars(parser.parse_args(argv))
+
+
+class _RaisingParser(HfArgumentParser):
+    def error(self, message: str):
+        raise ValueError(f"{message}.")
 
 
 def _check(data: DataArguments, training: TrainingArguments) -> None:
@@ -281,7 +286,7 @@ def _check(data: DataArguments, training: TrainingArguments) -> None:
     if training.n_gpu > 1:
         raise ValueError(
             f"{training.n_gpu} GPUs are visible to one process: start one process per GPU, `torchrun --nproc_per_node "
-            f"{training.n_gpu} -m muq_hf.training.STAGE CONFIG.json`, or set CUDA_VISIBLE_DEVICES to one."
+            f"{training.n_gpu} -m muq_hf train STAGE CONFIG.json`, or set CUDA_VISIBLE_DEVICES to one."
         )
 
 
