@@ -12,6 +12,7 @@ from .labelled_clips import SPLIT_ALIASES, Clip, label_kind, usual_splits
 
 
 BATCH_CLIPS = 8
+BATCH_TEXTS = 64
 PLACE = "{}"  # of the label in the template
 
 
@@ -51,7 +52,6 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
     Raises ValueError for a template without a place for the label, for labels of another kind, and if more than 5 % of the
     clips cannot be read; up to that they are left out.
     """
-    from .features import check_failures
     from .targets import TARGETS
 
     if PLACE not in template:
@@ -59,18 +59,37 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
     kind = label_kind([clip.labels[label] for clip in clips])
     if kind not in ("class", "multilabel"):
         raise ValueError(f"zero-shot tagging needs classes or tags, the label {label!r} is of kind {kind!r}.")
+    clips, audio_vectors, failures = embed_audio(model, processor, clips)
+    target = TARGETS[kind](clips, label)
+    texts = [template.replace(PLACE, str(name)) for name in target.classes]
+    cosines = (audio_vectors @ embed_texts(model, processor, texts).T).float().cpu().numpy()  # [N, K]
+    found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
+    return {**found, **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
+
+
+@torch.inference_mode()
+def embed_texts(model, processor, texts: Sequence[str]) -> torch.Tensor:
+    """→ [N, D], of length 1."""
+    vectors = []
+    for first in range(0, len(texts), BATCH_TEXTS):
+        part = list(texts[first : first + BATCH_TEXTS])
+        inputs = processor(text=part, return_tensors="pt", padding=True).to(model.device)
+        vectors.append(torch.nn.functional.normalize(_vectors(model.get_text_features(**inputs)), dim=-1))
+    return torch.cat(vectors)
+
+
+@torch.inference_mode()
+def embed_audio(model, processor, clips: Sequence[Clip]) -> tuple[list[Clip], torch.Tensor, list[str]]:
+    """→ the clips that can be read, their vectors [N, D] of length 1, and what is wrong with the others.
+
+    Raises ValueError if more than 5 % of the clips cannot be read.
+    """
+    from .features import check_failures
+
     failures: list[str] = []
     batches = [_embed(model, processor, clips[i : i + BATCH_CLIPS], failures) for i in range(0, len(clips), BATCH_CLIPS)]
     check_failures(failures, len(clips))
-    clips = [clip for read, _ in batches for clip in read]
-    audio_vectors = torch.cat([vectors for read, vectors in batches if read])  # [N, D]
-    target = TARGETS[kind](clips, label)
-    texts = [template.replace(PLACE, str(name)) for name in target.classes]
-    inputs = processor(text=texts, return_tensors="pt", padding=True).to(model.device)
-    text_vectors = torch.nn.functional.normalize(_vectors(model.get_text_features(**inputs)), dim=-1)  # [K, D]
-    cosines = (audio_vectors @ text_vectors.T).float().cpu().numpy()  # [N, K]
-    found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
-    return {**found, **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
+    return [clip for read, _ in batches for clip in read], torch.cat([vectors for read, vectors in batches if read]), failures
 
 
 def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tuple[list[Clip], torch.Tensor | None]:
