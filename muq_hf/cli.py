@@ -41,6 +41,7 @@ COMMANDS = {
     "data check": Entry("data", "decode all music once: hours, rates, silence, broken files, duplicates"),
     "probe": Entry("probe", "ask what a model's features know: probes and retrieval on labelled music", TRAINING),
     "zero-shot": Entry("zero_shot", "tag labelled music by text alone, and score the tags", TRAINING),
+    "compare": Entry("compare", "judge generated music by a reference: distances, variety, text adherence, copies", TRAINING),
     "export onnx": Entry("export_onnx", "ONNX files for other languages and devices, checked in ONNX Runtime"),
     "export hub": Entry("export_hub", "a model folder with its code inside, ready for `hf upload`"),
     "convert muq": Entry("convert:muq", "a published MuQ"),

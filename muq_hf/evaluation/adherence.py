@@ -50,7 +50,7 @@ def text_adherence(model, processor, clips: Sequence[Clip], prompts: dict[Path, 
     texts = sorted({clip.meta["prompt"] for clip in prompted})
     if len(texts) < 2:
         raise ValueError(
-            f"{len(texts)} different prompts belong to the generated clips, and shuffling needs two: is \"path\" in the prompts "
+            f'{len(texts)} different prompts belong to the generated clips, and shuffling needs two: is "path" in the prompts '
             "relative to their file?"
         )
     read, vectors, failures = embed_audio(model, processor, prompted)

@@ -8,6 +8,7 @@ import numpy as np
 from .distances import (
     INTERVAL_DEVIATIONS,
     NEIGHBOURS,
+    ball_counts,
     deviation_by_halves,
     frechet_distance,
     frechet_limit,
@@ -26,7 +27,6 @@ LENGTH_TOLERANCE = 0.1  # by which the median lengths of clips may differ
 BANDWIDTH_TOLERANCE = 0.1  # share of clips by which the sides may differ in what is recorded below the model's rate
 SAME_VECTOR = 1e-4  # relative distance up to which two clips are one recording
 COPY_QUANTILE = 0.99  # of the reference's own nearest cosines, above which a generated clip is near to be a copy
-OUTSIDE_REALISM = 1.0  # below it a clip lies outside all balls of the reference
 
 BOUNDS = {"precision": (0.0, 1.0), "recall": (0.0, 1.0), "coverage": (0.0, 1.0), "density": (0.0, np.inf), "vendi": (1.0, np.inf)}
 SCORES = {  # name: (what reports call it, which way is better: "low", "high" or "" for neither)
@@ -97,20 +97,20 @@ def _of_layer(layer: str, generated: MusicSet, reference: MusicSet | None, choic
     for name in names:
         needed = rows_needed(name, x.shape[1], choices.neighbours)
         if min(sizes) < needed:
-            refused[name] = f"needs {needed} rows on either side, there are {' and '.join(map(str, sizes))}"
+            refused[name] = {"refused": f"needs {needed:,} rows a side", "needed": needed}
     wanted = [name for name in names if name not in refused]
     scores = {name: {"value": value} for name, value in _scores(x, y, wanted, choices).items()}
     if "frechet_limit" in wanted:
         limit = frechet_limit(x, y, seed=choices.seed)
         scores["frechet_limit"] = {"value": limit.distance, "r2": limit.r2}
-    if choices.resamples:
+    if wanted and choices.resamples:
         _add_intervals(scores, layer, generated, reference, wanted, choices)
     result = {
         "model": generated.model,
         "layer": layer,
         "features": x.shape[1],
         "rows": dict(zip(("generated", "reference"), sizes, strict=False)),
-        "scores": {name: scores.get(name) or {"refused": refused[name]} for name in names},
+        "scores": {name: scores.get(name) or refused[name] for name in names},
     }
     return result | _clip_by_clip(layer, generated, reference, choices)
 
@@ -149,15 +149,16 @@ def _add_intervals(scores: dict, layer: str, generated: MusicSet, reference: Mus
 
 
 def _clip_by_clip(layer: str, generated: MusicSet, reference: MusicSet | None, choices: Choices) -> dict:
-    """"clips": for each generated one its realism and its nearest clip of the reference; "copy_cosine": see COPY_QUANTILE."""
+    """ "clips": for each generated one its realism and its nearest clip of the reference; "copy_cosine": see COPY_QUANTILE."""
     clips = [{"path": str(clip.path), "start": clip.start, "end": clip.end} for clip in generated.clips]
     if reference is None or len(reference.clips) <= choices.neighbours:
         return {"clips": clips}
     x, y = generated.clip_means(layer), reference.clip_means(layer)
     numbers, cosines = nearest_rows(x, y)
-    for about, realism, number, cosine in zip(clips, realism_scores(x, y, choices.neighbours), numbers, cosines, strict=True):
+    realism, counts = realism_scores(x, y, choices.neighbours), ball_counts(x, y, choices.neighbours)
+    for about, depth, count, number, cosine in zip(clips, realism, counts, numbers, cosines, strict=True):
         nearest = reference.clips[number]
-        about |= {"realism": float(realism), "is_outside": bool(realism < OUTSIDE_REALISM)}
+        about |= {"realism": float(depth), "is_outside": bool(count == 0)}
         about["nearest"] = {
             "path": str(nearest.path), "start": nearest.start, "end": nearest.end, "cosine": float(cosine)
         }  # fmt: skip
@@ -180,9 +181,9 @@ def _check_rates(generated: MusicSet, reference: MusicSet) -> None:
     if abs(narrow[0] - narrow[1]) > BANDWIDTH_TOLERANCE or lowest[0] != lowest[1]:
         counts = [f"{100 * share:.0f} %" for share in narrow]
         raise ValueError(
-            f"{generated.model} takes {model_rate:,.0f} Hz, and {counts[0]} of the generated files and {counts[1]} of the reference "
-            f"have a lower sampling rate (medians {np.median(rates[0]):,.0f} and {np.median(rates[1]):,.0f} Hz): the missing treble "
-            "would be the difference. Convert both sides to the lower rate, for instance with `ffmpeg -i IN -ar RATE OUT`."
+            f"{generated.model} takes {model_rate:,.0f} Hz, and {counts[0]} of the generated files and {counts[1]} of the "
+            f"reference have a lower rate (medians {np.median(rates[0]):,.0f} and {np.median(rates[1]):,.0f} Hz): the treble "
+            "that is missing would be the difference. Convert both to the lower rate, as by `ffmpeg -i IN -ar RATE OUT`."
         )
 
 

@@ -108,13 +108,17 @@ def _adherence(found: dict) -> str:
         (f"{clip['cosine'] - clip['others']:+.3f} above other prompts: “{clip['prompt']}”", [clip]) for clip in worst
     ]  # fmt: skip
     about = f"{found['model']}, {found['prompted']} clips, {found['prompts']} different prompts."
-    return f"<h2>Text adherence</h2><table>{rows}</table><p class='note'>{_text(about)}</p>" + _players("Least like their prompt", heard)
+    return f"<h2>Text adherence</h2><table>{rows}</table><p class='note'>{_text(about)}</p>" + _players(
+        "Least like their prompt", heard
+    )
 
 
 def _outliers(result: dict) -> str:
     clips = sorted(result["clips"], key=lambda clip: clip["realism"])[:LISTENED_CLIPS]
     outside = sum(clip["is_outside"] for clip in result["clips"])
-    note = f"{outside} of {len(result['clips'])} generated clips have a realism below 1: they lie outside the reference."
+    note = (
+        f"{outside} of {len(result['clips'])} generated clips lie in no ball of the reference. Realism is 1 at a ball's border."
+    )
     return _players("Farthest from the reference", [(f"realism {clip['realism']:.2f}", [clip]) for clip in clips], note)
 
 
@@ -167,9 +171,13 @@ def _map(generated: MusicSet, reference: MusicSet | None, result: dict) -> str:
             marks.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{name}</title></circle>')
     marks.reverse()  # the generated ones on top
     keys = " ".join(f'<span class="key {kind}">● {kind}</span>' for kind, _ in sides)
-    note = f"{result['model']}, {layer}: the two principal components, {100 * share:.0f} % of the variance. Points tell their name."
+    note = (
+        f"{result['model']}, {layer}: the two principal components, {100 * share:.0f} % of the variance. Points tell their name."
+    )
     width, height = MAP_SIZE
-    picture = f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="map of the clips">{"".join(marks)}</svg>'
+    picture = (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="map of the clips">{"".join(marks)}</svg>'
+    )
     return f"<h2>Map</h2><p>{keys}</p>{picture}<p class='note'>{_text(note)}</p>"
 
 

@@ -109,22 +109,27 @@ def neighbour_scores(generated: np.ndarray, reference: np.ndarray, neighbours: i
     the reference; recall: share of reference rows in a ball of the generated; density: balls of the reference that a generated
     row is in, by `neighbours`; coverage: share of reference rows with a generated row in their ball.
     """
-    _same_width(generated, reference)
+    counts = ball_counts(generated, reference, neighbours)
     generated, reference = _checked(generated, least=neighbours + 1), _checked(reference, least=neighbours + 1)
     reach_generated, reach_reference = (_reach(rows, neighbours) for rows in (generated, reference))
-    in_balls = np.zeros(len(generated))
     recalled, covered = [], []
     for index, block in _squared_distances(reference, generated):  # [m, N]
-        is_inside = block < reach_reference[index, None]
-        in_balls += is_inside.sum(axis=0)
-        covered.append(is_inside.any(axis=1))
+        covered.append((block < reach_reference[index, None]).any(axis=1))
         recalled.append((block < reach_generated).any(axis=1))
     return {
-        "precision": float((in_balls > 0).mean()),
+        "precision": float((counts > 0).mean()),
         "recall": float(np.concatenate(recalled).mean()),
-        "density": float(in_balls.mean() / neighbours),
+        "density": float(counts.mean() / neighbours),
         "coverage": float(np.concatenate(covered).mean()),
     }
+
+
+def ball_counts(generated: np.ndarray, reference: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
+    """In how many balls of the reference each generated row lies [N]; in none: it is outside."""
+    _same_width(generated, reference)
+    generated, reference = _checked(generated, least=1), _checked(reference, least=neighbours + 1)
+    reach = _reach(reference, neighbours)
+    return np.concatenate([(block < reach).sum(axis=1) for _, block in _squared_distances(generated, reference)])
 
 
 def vendi_score(rows: np.ndarray) -> float:
@@ -159,16 +164,19 @@ def nearest_rows(rows: np.ndarray, others: np.ndarray, apart: tuple[Sequence, Se
 
 
 def realism_scores(generated: np.ndarray, reference: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """For each generated row [N] how deep it lies in the balls of the reference: 1 and more is inside (arXiv 1904.06991, eq. 6).
+    """For each generated row [N] how deep it lies in the balls of the reference, 1 at their border (arXiv 1904.06991, eq. 6).
 
-    The largest radius by distance over the reference's rows; as there, balls wider than the median one do not count.
+    The largest radius by distance over the reference's rows; as there, balls wider than the median one do not count, so that
+    some rows below 1 lie in wide balls, and `ball_counts` counts them.
     """
     _same_width(generated, reference)
     generated, reference = _checked(generated, least=1), _checked(reference, least=neighbours + 1)
     reach = _reach(reference, neighbours)
     is_narrow = reach <= np.median(reach)
     reference, reach = reference[is_narrow], reach[is_narrow]
-    best = [(reach / np.maximum(block, np.finfo(float).tiny)).max(axis=1) for _, block in _squared_distances(generated, reference)]
+    best = [
+        (reach / np.maximum(block, np.finfo(float).tiny)).max(axis=1) for _, block in _squared_distances(generated, reference)
+    ]
     return np.sqrt(np.concatenate(best))
 
 

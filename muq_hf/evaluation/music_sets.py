@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from ..audio import AudioError, audio_info, find_audio
 from ..storage.fingerprint import short_hash
+from ..storage.manifests import MANIFEST_SUFFIXES, manifest_entries, read_manifest
 from .encoders import FRAME_RATE, Encoder
 from .features import extract
 from .labelled_clips import Clip
@@ -57,30 +58,41 @@ class MusicSet:
         return sums / np.bincount(self.rows, minlength=len(self.clips))[:, None]
 
 
-def find_clips(sources: Sequence[Clip] | str | Path, clip_seconds: float | None) -> tuple[list[Clip], list[str]]:
-    """A folder, or stretches of files → clips of `clip_seconds` side by side (None: as they are), and what cannot be read.
+def find_clips(source: str | Path, clip_seconds: float | None) -> tuple[list[Clip], list[str]]:
+    """A folder, audio file or manifest → clips of `clip_seconds` side by side (None: as they are), and what cannot be read.
 
-    What is left at the end of a file is dropped. meta holds "seconds" and "rate" of each. Raises ValueError if nothing is there.
+    A JSONL manifest may give "start" and "end" (s) of each file. What is left at the end of a file is dropped. meta holds
+    "seconds" and "rate" of each clip. Raises ValueError if nothing is there.
     """
-    stretches = [Clip(path) for path in find_audio([sources])] if isinstance(sources, (str, Path)) else list(sources)
     clips, failures = [], []
-    for stretch in stretches:
+    for path, start, end in _stretches(Path(source)):
         try:
-            info = audio_info(stretch.path)
+            info = audio_info(path)
         except AudioError as error:
             failures.append(str(error))
             continue
-        end = info.duration if stretch.end is None else min(stretch.end, info.duration)
-        parts = _parts(stretch.start, end, clip_seconds)
+        end = info.duration if end is None else min(end, info.duration)
+        parts = _parts(start, end, clip_seconds)
         if not parts:
             needed = SHORTEST_CLIP if clip_seconds is None else clip_seconds
-            failures.append(f"{stretch.path} has {max(0.0, end - stretch.start):.2f} s of audio there; a clip has {needed:g} s.")
+            failures.append(f"{path} has {max(0.0, end - start):.2f} s of audio there; a clip has {needed:g} s.")
         for part_start, part_end in parts:
             about = {"seconds": part_end - part_start, "rate": info.sampling_rate}
-            clips.append(Clip(stretch.path, start=part_start, end=part_end, group=str(stretch.path), meta=about))
+            clips.append(Clip(path, start=part_start, end=part_end, group=str(path), meta=about))
     if not clips:
-        raise ValueError(f"no clip of audio in {sources if isinstance(sources, (str, Path)) else 'the manifest'}" + _first(failures))
+        first = f"; the first that cannot be used: {failures[0]}" if failures else "."
+        raise ValueError(f"no clip of audio in {source}{first}")
     return clips, failures
+
+
+def _stretches(source: Path) -> list[tuple[Path, float, float | None]]:
+    """(file, start, end) of what a source names; end None: to the end of the file."""
+    if source.suffix.lower() == ".jsonl":
+        rows = [row for _, row in manifest_entries(source)]
+        return [(Path(row["path"]), float(row.get("start") or 0.0), row.get("end")) for row in rows]
+    if source.suffix.lower() in MANIFEST_SUFFIXES:
+        return [(Path(path), 0.0, None) for path in read_manifest(str(source))]
+    return [(path, 0.0, None) for path in find_audio([source])]
 
 
 def embed_clips(
@@ -202,6 +214,14 @@ def read_table(path: str | Path) -> MusicSet:
     )
 
 
+def tables_in(source: str | Path) -> list[Path]:
+    """The tables that a source is: itself, or those in a folder without audio; [] for audio and manifests."""
+    source = Path(source)
+    if source.is_dir():
+        return [] if find_audio([source]) else sorted(source.glob("*.parquet"))
+    return [source] if source.suffix.lower() == ".parquet" else []
+
+
 def table_settings(path: str | Path) -> dict:
     """What a table was made with. Raises ValueError for a file that is no such table."""
     try:
@@ -225,7 +245,3 @@ def _parts(start: float, end: float, clip_seconds: float | None) -> list[tuple[f
         return [(start, end)] if end - start >= SHORTEST_CLIP else []
     number = int((end - start) / clip_seconds + 1e-6)
     return [(start + i * clip_seconds, start + (i + 1) * clip_seconds) for i in range(number)]
-
-
-def _first(failures: Sequence[str]) -> str:
-    return f"; the first that cannot be used: {failures[0]}" if failures else "."
