@@ -1,13 +1,12 @@
 """Text adherence: does generated music fit its prompt, by the cosine of a model of music and text?"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..storage.json_lines import numbered_lines
+from ..storage.manifests import manifest_rows
 from .distances import INTERVAL_DEVIATIONS
 from .labelled_clips import Clip
 from .text_tagging import embed_audio, embed_texts
@@ -17,21 +16,17 @@ PROMPT_KEYS = ("prompt", "text", "caption")
 
 
 def read_prompts(path: str | Path) -> dict[Path, str]:
-    """JSONL with "path" (relative to the file) and "prompt", "text" or "caption" → the prompt of each file, by its full path.
+    """A manifest with a "prompt", "text" or "caption" of each file → the prompts by the full path of their file.
 
-    Raises ValueError for lines without both, and for a path that comes twice with different prompts.
+    Raises ValueError for lines without one, and for a path that comes twice with different prompts.
     """
-    path, prompts = Path(path), {}
-    for number, line in numbered_lines(path):
-        try:
-            row = json.loads(line)
-            file = (path.parent / row["path"]).resolve()
-            prompt = next(row[key] for key in PROMPT_KEYS if row.get(key))
-        except (json.JSONDecodeError, KeyError, TypeError, StopIteration):
-            keys = ", ".join(f'"{key}"' for key in PROMPT_KEYS)
-            raise ValueError(f'{path}, line {number}: a JSON object with "path" and one of {keys} is expected.') from None
-        if prompts.setdefault(file, prompt) != prompt:
-            raise ValueError(f"{path}, line {number}: {row['path']} has another prompt above.")
+    prompts: dict[Path, str] = {}
+    for row in manifest_rows(path):
+        prompt = next((row.fields[key] for key in PROMPT_KEYS if row.fields.get(key)), None)
+        if not isinstance(prompt, str):
+            raise row.error(f"a text is expected in one of {', '.join(PROMPT_KEYS)}.")
+        if prompts.setdefault(Path(row.path).resolve(), prompt) != prompt:
+            raise row.error(f"{row.path} has another prompt above.")
     if not prompts:
         raise ValueError(f"{path} holds no prompts.")
     return prompts

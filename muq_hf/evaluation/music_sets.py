@@ -1,7 +1,7 @@
 """A set of music as one encoder sees it: its clips with their features, from audio or from a table of vectors."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from ..audio import AudioError, audio_info, find_audio
-from ..storage.fingerprint import short_hash
-from ..storage.manifests import MANIFEST_SUFFIXES, manifest_entries, read_manifest
+from ..storage.fingerprint import fingerprint
+from ..storage.manifests import BadLine, is_manifest, manifest_rows
 from .encoders import FRAME_RATE, Encoder
 from .features import extract
 from .labelled_clips import Clip
@@ -61,11 +61,11 @@ class MusicSet:
 def find_clips(source: str | Path, clip_seconds: float | None) -> tuple[list[Clip], list[str]]:
     """A folder, audio file or manifest → clips of `clip_seconds` side by side (None: as they are), and what cannot be read.
 
-    A JSONL manifest may give "start" and "end" (s) of each file. What is left at the end of a file is dropped. meta holds
+    A manifest may give "start" and "end" (s) of each file. What is left at the end of a file is dropped. meta holds
     "seconds" and "rate" of each clip. Raises ValueError if nothing is there.
     """
     clips, failures = [], []
-    for path, start, end in _stretches(Path(source)):
+    for path, start, end in _stretches(Path(source), failures):
         try:
             info = audio_info(path)
         except AudioError as error:
@@ -85,14 +85,16 @@ def find_clips(source: str | Path, clip_seconds: float | None) -> tuple[list[Cli
     return clips, failures
 
 
-def _stretches(source: Path) -> list[tuple[Path, float, float | None]]:
-    """(file, start, end) of what a source names; end None: to the end of the file."""
-    if source.suffix.lower() == ".jsonl":
-        rows = [row for _, row in manifest_entries(source)]
-        return [(Path(row["path"]), float(row.get("start") or 0.0), row.get("end")) for row in rows]
-    if source.suffix.lower() in MANIFEST_SUFFIXES:
-        return [(Path(path), 0.0, None) for path in read_manifest(str(source))]
-    return [(path, 0.0, None) for path in find_audio([source])]
+def _stretches(source: Path, failures: list[str]) -> Iterator[tuple[Path, float, float | None]]:
+    """(file, start, end) of what a source names; end None: to the end of the file. Bad lines are noted in `failures`."""
+    if source.is_dir() or not is_manifest(source):
+        yield from ((path, 0.0, None) for path in find_audio([source]))
+        return
+    for row in manifest_rows(source, lambda line: failures.append(str(line))):
+        try:
+            yield Path(row.path), row.seconds("start") or 0.0, row.seconds("end")
+        except BadLine as line:
+            failures.append(str(line))
 
 
 def embed_clips(
@@ -118,7 +120,7 @@ def embed_clips(
     return MusicSet(
         source=source,
         model=encoder.name,
-        made_with=short_hash(encoder.fingerprint, row_seconds, equalised),
+        made_with=fingerprint(encoder.fingerprint, row_seconds, equalised),
         clips=found.clips,
         seconds=np.array([clip.meta["seconds"] for clip in found.clips]),
         rates=np.array([clip.meta["rate"] for clip in found.clips], dtype=float),
@@ -151,7 +153,7 @@ class RowsOfSeconds:
         self.name, self.sampling_rate = encoder.name, encoder.sampling_rate
         self.max_seconds, self.min_samples = encoder.max_seconds, encoder.min_samples
         self.layer_names = tuple(encoder.layer_names[layer] for layer in layers)
-        self.fingerprint = short_hash(encoder.fingerprint, "rows", self._layers, row_seconds)
+        self.fingerprint = fingerprint(encoder.fingerprint, "rows", self._layers, row_seconds)
 
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
         found = self._encoder.frames(waves)
@@ -185,6 +187,8 @@ def write_table(music: MusicSet, path: Path, spec: str, settings: dict) -> Path:
 def read_table(path: str | Path) -> MusicSet:
     """The set in a table of `muq-hf embed` or of `write_table`. Raises ValueError for other files."""
     settings = table_settings(path)
+    if settings is None:
+        raise ValueError(f"{path} is no table of `muq-hf embed` or of `muq-hf compare --save-reference`.")
     table = pq.read_table(path)
     if table.num_rows == 0:
         raise ValueError(f"{path} holds no rows.")
@@ -217,13 +221,14 @@ def read_table(path: str | Path) -> MusicSet:
 def tables_in(source: str | Path) -> list[Path]:
     """The tables that a source is: itself, or those in a folder without audio; [] for audio and manifests."""
     source = Path(source)
-    if source.is_dir():
-        return [] if find_audio([source]) else sorted(source.glob("*.parquet"))
-    return [source] if source.suffix.lower() == ".parquet" else []
+    candidates = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
+    if source.suffix.lower() != ".parquet" and (not source.is_dir() or find_audio([source])):
+        return []
+    return [file for file in candidates if table_settings(file) is not None]
 
 
-def table_settings(path: str | Path) -> dict:
-    """What a table was made with. Raises ValueError for a file that is no such table."""
+def table_settings(path: str | Path) -> dict | None:
+    """What a table of `muq-hf embed` or of `write_table` was made with; None for other files, such as manifests."""
     try:
         schema = pq.read_schema(path)
         metadata = schema.metadata or {}
@@ -231,7 +236,7 @@ def table_settings(path: str | Path) -> dict:
             return json.loads(metadata.get(COMPARE_KEY) or metadata[EMBED_KEY])
     except (pa.ArrowException, OSError, KeyError, ValueError):
         pass
-    raise ValueError(f"{path} is no table of `muq-hf embed` or of `muq-hf compare --save-reference`.")
+    return None
 
 
 def _layer_name(layer: int | str, settings: dict) -> str:
