@@ -37,6 +37,7 @@ COMMANDS = {
     "train muq": Entry("train:muq", "stage 2: MuQ, by masked prediction of the tokens"),
     "train iterate": Entry("train:iterate", "stage 3: MuQ on tokens of a converged MuQ's latents"),
     "train all": Entry("train:all_stages", "the stages 1 to 3 in turn"),
+    "train distil": Entry("train:distil", "MuQ by regression on the latents of other encoders (not in the paper)"),
     "train mulan": Entry("train:mulan", "MuQ-MuLan from music and text"),
     "data check": Entry("data", "decode all music once: hours, rates, silence, broken files, duplicates"),
     "probe": Entry("probe", "ask what a model's features know: probes and retrieval on labelled music", TRAINING),

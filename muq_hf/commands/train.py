@@ -17,6 +17,7 @@ muq-hf train mel-rvq CONFIG.json --data MUSIC --output RUN
 muq-hf train muq CONFIG.json --data MUSIC --output RUN --targets RVQ/final
 muq-hf train iterate CONFIG.json --data MUSIC --output RUN --teacher MUQ/final
 muq-hf train all CONFIG.json --data MUSIC --output RUN --max-steps 1000
+muq-hf train distil CONFIG.json --data MUSIC --output RUN --teachers chroma timbre
 muq-hf train mulan CONFIG.json --data PAIRS.jsonl --output RUN
 torchrun --nproc_per_node N -m muq_hf train STAGE CONFIG.json ...
 """
@@ -118,4 +119,4 @@ def _train(stage: str, config: str, settings: list[str]) -> int:
     return DONE
 
 
-mel_rvq, muq, iterate, all_stages, mulan = map(_stage, ("mel_rvq", "muq", "iterate", "all", "mulan"))
+mel_rvq, muq, iterate, all_stages, distil, mulan = map(_stage, ("mel_rvq", "muq", "iterate", "all", "distil", "mulan"))

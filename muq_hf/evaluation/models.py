@@ -1,8 +1,5 @@
 """A name → the encoder that it stands for: folders, Hub ids, baselines, random weights, adapters."""
 
-import importlib.util
-from pathlib import Path
-
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
 
@@ -11,6 +8,7 @@ from ..models.configuration_muq import PRESETS, MuQConfig, is_muq_config
 from ..models.configuration_muq_mulan import is_mulan_config
 from ..models.modeling_muq import MuQModel
 from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection
+from ..storage.adapters import is_adapter, load_class
 from .baselines import BASELINES
 from .encoders import Encoder, MuQEncoder, TransformersEncoder
 
@@ -27,9 +25,8 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
         return BASELINES[spec]()
     if spec.startswith(RANDOM):
         return random_muq(spec.removeprefix(RANDOM), device)
-    if _is_adapter(spec):
-        file, _, class_name = spec.rpartition(":")
-        return _load_adapter(Path(file), class_name)
+    if is_adapter(spec):
+        return load_class(spec)()
     config, _ = PreTrainedConfig.get_config_dict(spec)
     if is_muq_config(config):
         return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
@@ -43,11 +40,7 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
 
 def is_checkpoint(spec: str) -> bool:
     """Whether a spec of `load_encoder` is a Hub id or folder, which may say what it was trained on."""
-    return spec not in BASELINES and not spec.startswith(RANDOM) and not _is_adapter(spec)
-
-
-def _is_adapter(spec: str) -> bool:
-    return spec.rpartition(":")[0].endswith(".py")
+    return spec not in BASELINES and not spec.startswith(RANDOM) and not is_adapter(spec)
 
 
 def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
@@ -57,14 +50,3 @@ def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
         torch.manual_seed(seed)
         model = MuQModel(config)
     return MuQEncoder(model.to(device), f"{RANDOM}{short_name(source)}")
-
-
-def _load_adapter(file: Path, class_name: str) -> Encoder:
-    if not file.is_file():
-        raise ValueError(f"there is no file {file} with an encoder {class_name!r}.")
-    module_spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    if not hasattr(module, class_name):
-        raise ValueError(f"{file} defines no {class_name!r}.")
-    return getattr(module, class_name)()

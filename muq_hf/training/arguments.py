@@ -100,6 +100,29 @@ class MuLanArguments:
         self.model = _as_dict(self.model)
 
 
+@dataclass
+class DistilArguments:
+    model: dict | str = field(
+        default_factory=dict, metadata={"help": 'fields of MuQConfig (JSON), and "preset": tiny, base or large'}
+    )
+    start: str | None = field(default=None, metadata={"help": "folder or Hub id of a MuQ to train further; default: random"})
+    teachers: list[str] = field(
+        default_factory=list, metadata={"help": "chroma, timbre, MUQ_FOLDER@LAYER or FILE.py:CLASS@LAYER, one or several"}
+    )
+    teacher_weights: list[float] = field(default_factory=list, metadata={"help": "of each teacher in the loss; default: 1"})
+    layers: list[int] = field(default_factory=list, metadata={"help": "hidden states that learn, 0 = front end; default: all"})
+    latents: str | None = field(
+        default=None,
+        metadata={"help": "folder for the teachers' latents, to share between runs; default: in the run folder"},
+    )
+    ridge_clips: int = field(default=256, metadata={"help": "clips that the heads are first fitted on by ridge regression"})
+    gain_db: float = field(default=0.0, metadata={"help": "each clip is made louder or softer by up to this (dB)"})
+
+    def __post_init__(self):
+        self.model = _as_dict(self.model)
+        self.latents = None if self.latents is None else Path(self.latents)
+
+
 COMMON_DEFAULTS = {
     "ddp_find_unused_parameters": False,
     "ddp_timeout": 7 * 86_400,  # s: others wait while one process stores tokens or hashes files
@@ -135,6 +158,20 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
         "warmup_steps": 0.08,  # of all updates: 32,000 of the 400,000
         "weight_decay": 0.01,
     },
+    "distil": {  # ours
+        "adam_beta2": 0.98,
+        "adam_epsilon": 1e-6,
+        "channel": "mix",
+        "clip_seconds": 5.0,
+        "learning_rate": 5e-4,
+        "lr_scheduler_kwargs": {"lr_end": 0.0, "power": 1.0},
+        "lr_scheduler_type": "polynomial",
+        "max_grad_norm": 1.0,
+        "max_steps": 2000,
+        "per_device_train_batch_size": 8,
+        "warmup_steps": 0.08,
+        "weight_decay": 0.01,
+    },
     "mulan": {
         "adam_beta2": 0.99,
         "clip_seconds": 10.0,
@@ -153,10 +190,11 @@ STAGE_ARGUMENTS = {
     "latent_rvq": MelRVQArguments,
     "iterate": IterateArguments,
     "mulan": MuLanArguments,
+    "distil": DistilArguments,
 }
 FIRST_STAGES = (MelRVQConfig, MuQConfig)  # which share a `model` given on the command line of `train all`
 MODEL_CONFIGS = dict.fromkeys(STAGE_ARGUMENTS, FIRST_STAGES) | {"mulan": (MuQMuLanConfig,)}
-PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq", "mulan": None}
+PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq", "mulan": None, "distil": None}
 NOT_INHERITED = {"latent_rvq": ("statistics_clips",), "iterate": ("targets",)}
 
 
@@ -165,7 +203,7 @@ class Settings:
     """What one stage runs with. `given` is the flat dictionary it came from, as it is written to the run folder."""
 
     data: DataArguments
-    stage: MelRVQArguments | MuQArguments | IterateArguments | MuLanArguments
+    stage: MelRVQArguments | MuQArguments | IterateArguments | MuLanArguments | DistilArguments
     training: TrainingArguments
     given: dict
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..allocator import reuse_memory
 from .arguments import build_settings, flat_settings, read_config
+from .distil import DistillationStage
 from .iterate import LatentRVQStage, RefinedMuQStage
 from .mel_rvq import MelRVQStage
 from .mulan import MuLanStage
@@ -14,7 +15,7 @@ from .muq import MuQStage
 from .run_folder import RunFolder, has_weights_of, link_or_copy
 
 
-SINGLE_STAGES = {"mel_rvq": MelRVQStage, "muq": MuQStage, "mulan": MuLanStage}
+SINGLE_STAGES = {"mel_rvq": MelRVQStage, "muq": MuQStage, "mulan": MuLanStage, "distil": DistillationStage}
 
 
 def train(stage: str, config: str | Path | dict, overrides: dict | None = None) -> Path:

@@ -93,9 +93,9 @@ def read_crop(track: Track, start: float, num_samples: int, sampling_rate: int, 
 class ClipDataset(Dataset):
     """Crop number n falls into track slot n modulo the number of whole clips in all tracks.
 
-    tracks: at least one clip long each; config: a MuQConfig or MelRVQConfig; masking: None to draw no masks; stored: tokens
-    that go with the tracks (`StoredTargets`), crops then start on whole frames.
-    An item holds input_values [S], and where asked for block_mask, mask_noise, target_tokens [N, K].
+    tracks: at least one clip long each; config: a MuQConfig or MelRVQConfig; masking: None to draw no masks; stored: what was
+    computed of the tracks (`StoredTargets`, `StoredLatents`), crops then start on whole frames.
+    An item holds input_values [S], and where asked for block_mask, mask_noise, and what is stored of the crop.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ClipDataset(Dataset):
         skip_log: SkipLog | None = None,
     ):
         if stored is not None and channel != "mix":
-            raise ValueError('stored tokens describe the mean of all channels: set `channel` to "mix".')
+            raise ValueError('what is stored describes the mean of all channels: set `channel` to "mix".')
         self.tracks = tracks
         self.sampling_rate = config.sampling_rate
         self.samples_per_frame = config.samples_per_frame
@@ -161,7 +161,7 @@ class ClipDataset(Dataset):
             )
             item = {"input_values": torch.from_numpy(wave)}
             if self.stored is not None:
-                item["target_tokens"] = self.stored.tokens(track, start // self.samples_per_frame, self.num_frames)
+                item |= self.stored.of_clip(track, start // self.samples_per_frame, self.num_frames)
             return item
         except AudioError as error:
             self._broken.add(index)

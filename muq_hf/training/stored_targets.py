@@ -30,6 +30,10 @@ class StoredTargets:
         self.num_codebooks, self.codebook_size = self.meta["num_codebooks"], self.meta["codebook_size"]
         self.rows = RowFile(self.folder / TOKENS, self.folder / INDEX, DTYPE, self.num_codebooks)
 
+    def of_clip(self, track: Track, first: int, num_frames: int) -> dict[str, torch.Tensor]:
+        """What a training step takes of `num_frames` frames of `track` from frame `first`."""
+        return {"target_tokens": self.tokens(track, first, num_frames)}
+
     def tokens(self, track: Track, first: int, num_frames: int) -> torch.Tensor:
         """[num_frames, K] int64 from frame `first` of `track`. Raises AudioError where there are none."""
         begin, frames = self.rows.place(key_of(track))

@@ -1,0 +1,164 @@
+"""Distillation: a MuQ learns to give the latents of other encoders, by regression. This is not in the paper.
+
+The paper's third stage turns the latents of a MuQ into tokens and predicts them where the music is masked (section 3.4). Here the
+latents of any teacher are predicted as they are, from clean music: cheaper by far at small sizes. The heads that do it are left
+out of the finished model.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..models.modeling_muq import MuQModel
+from .arguments import crop_seed
+from .clips import ClipDataset, evenly_spread
+from .latent_teachers import load_teacher
+from .muq import MuQStage
+from .stored_latents import StoredLatents, store_latents
+from .teacher import require_model_type
+from .trainer import StageTrainer
+
+
+RIDGE = 1e-2  # times the mean square of the hidden states
+RIDGE_BATCH = 8  # clips
+
+
+class DistillationModel(nn.Module):
+    """A MuQ with a linear head for every teacher on every layer that learns from it.
+
+    layers: hidden states, 0 = front end; widths and weights: units and share of the loss of each teacher.
+    """
+
+    def __init__(self, muq: MuQModel, layers: list[int], widths: list[int], weights: list[float], keep_statistics: bool):
+        super().__init__()
+        self.muq, self.layers, self.widths, self.weights = muq, layers, widths, weights
+        self.keep_statistics = keep_statistics
+        self.heads = nn.ModuleList(nn.Linear(muq.config.hidden_size, sum(widths)) for _ in layers)
+
+    @property
+    def config(self):
+        return self.muq.config
+
+    def num_parameters(self) -> int:
+        return self.muq.num_parameters()
+
+    def save_pretrained(self, folder, **kwargs) -> None:
+        """The encoder alone: nobody needs the heads."""
+        self.muq.save_pretrained(folder, **kwargs)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.keep_statistics:  # of trained weights: in training mode they would forget within a few steps
+            for module in self.muq.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def hidden_states(self, input_values: torch.Tensor, num_frames: int) -> list[torch.Tensor]:
+        """[B, S] → for each of `layers` [B, num_frames, D]."""
+        states = self.muq(input_values, output_hidden_states=self.layers).hidden_states
+        return [states[layer][:, :num_frames] for layer in self.layers]
+
+    def forward(self, input_values: torch.Tensor, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        """latents: [B, N, units of all teachers] → loss, and error [teachers]: the share of variance left unexplained."""
+        errors = []
+        for state, head in zip(self.hidden_states(input_values, latents.shape[1]), self.heads, strict=True):
+            squares = F.mse_loss(head(state), latents, reduction="none")
+            errors.append(torch.stack([part.mean() for part in squares.split(self.widths, dim=2)]))
+        error = torch.stack(errors)  # [layers, teachers]
+        weights = error.new_tensor(self.weights)
+        return {"loss": (error.mean(dim=0) * weights).sum() / weights.sum(), "error": error.detach().amin(dim=0)}
+
+    @torch.no_grad()
+    def fit_heads(self, dataset) -> None:
+        """Set the heads by ridge regression on the clips of `dataset`: random heads would first unsettle the encoder."""
+        self.eval()
+        loader = torch.utils.data.DataLoader(dataset, RIDGE_BATCH)
+        sums = [None] * len(self.layers)
+        for batch in loader:
+            latents = batch["latents"]
+            for index, state in enumerate(self.hidden_states(batch["input_values"], latents.shape[1])):
+                x = F.pad(state, (0, 1), value=1.0).flatten(0, 1).double()  # the last column is the bias
+                y = latents.flatten(0, 1).double()
+                own = (x.T @ x, x.T @ y)
+                sums[index] = own if sums[index] is None else tuple(a + b for a, b in zip(sums[index], own, strict=True))
+        for (gram, moments), head in zip(sums, self.heads, strict=True):
+            gram.diagonal()[:-1].add_(RIDGE * gram.diagonal()[:-1].mean())
+            solution = torch.linalg.solve(gram, moments).to(head.weight.dtype)
+            head.weight.copy_(solution[:-1].T)
+            head.bias.copy_(solution[-1])
+
+
+class DistillationTrainer(StageTrainer):
+    """Logs for every teacher the share of its variance that the best layer explains (R²)."""
+
+    def __init__(self, *args, names: list[str], gain_db: float, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.names, self.gain_db = names, gain_db
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training and self.gain_db:
+            inputs = {**inputs, "input_values": self._with_gain(inputs["input_values"])}
+        outputs = model(**inputs)
+        self.sums[model.training].add(error=outputs["error"], steps=torch.ones((), device=outputs["error"].device))
+        loss = outputs["loss"]
+        if num_items_in_batch is not None:
+            loss = loss / self.current_gradient_accumulation_steps
+        return (loss, outputs) if return_outputs else loss
+
+    def _with_gain(self, waves: torch.Tensor) -> torch.Tensor:
+        gains = self.gain_db * (2 * torch.rand(len(waves), 1, device=waves.device) - 1)
+        return waves * 10 ** (gains / 20)
+
+    def metrics_from(self, sums):
+        explained = 1 - sums["error"] / sums["steps"]
+        return {f"r2/{name}": value.item() for name, value in zip(self.names, explained, strict=True)}
+
+
+class DistillationStage(MuQStage):
+    """From random weights, or from those of `start`, to an encoder without heads."""
+
+    trainer_class = DistillationTrainer
+    stored: StoredLatents
+
+    @property
+    def what(self) -> str:
+        origins = ", ".join(f"{teacher.name} ({teacher.licence})" for teacher in self.teachers)
+        return f"A MuQ: music → 25 frames a second, distilled from {origins}."
+
+    def build_model(self, train_tracks):
+        stage = self.settings.stage
+        if not stage.teachers:
+            raise ValueError('no teachers were given: set `teachers` to a list such as ["chroma", "timbre"].')
+        if self.data.channel != "mix":
+            raise ValueError('stored latents describe the mean of all channels: set `channel` to "mix".')
+        weights = stage.teacher_weights or [1.0] * len(stage.teachers)
+        if len(weights) != len(stage.teachers):
+            raise ValueError(f"`teacher_weights` has {len(weights)} numbers for {len(stage.teachers)} teachers.")
+        if stage.start is None:
+            muq = MuQModel(self.muq_config())
+        else:
+            require_model_type(stage.start, "muq", "start")
+            muq = MuQModel.from_pretrained(stage.start, dtype=torch.float32)
+        self.teachers = [load_teacher(spec) for spec in stage.teachers]
+        _, eval_tracks = self.run_folder.tracks(self._find_tracks)
+        folder = self.run_folder.path / "latents" if stage.latents is None else stage.latents
+        with self.training.main_process_first(local=False, desc="store the latents"):
+            self.stored = store_latents(self.teachers, [*train_tracks, *eval_tracks], folder)
+        last = muq.config.num_hidden_layers
+        layers = sorted({layer % (last + 1) for layer in stage.layers or range(last + 1)})
+        model = DistillationModel(muq, layers, self.stored.widths, weights, keep_statistics=stage.start is not None)
+        model.fit_heads(evenly_spread(self.build_dataset(muq, train_tracks), stage.ridge_clips))
+        return model
+
+    def build_dataset(self, model, tracks):
+        data, seed = self.data, crop_seed(self.training)
+        skip_log = self.run_folder.skip_log
+        return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, stored=self.stored, skip_log=skip_log)
+
+    def trainer_arguments(self):
+        return {"names": self.stored.names, "gain_db": self.settings.stage.gain_db}
+
+    def earlier_models(self):
+        folders = [teacher.name.rpartition("@")[0] for teacher in self.teachers if hasattr(teacher, "model")]
+        return folders + ([] if self.settings.stage.start is None else [self.settings.stage.start])
