@@ -14,11 +14,10 @@ from .segments import WindowPlan, split_stream
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """One file, and the windows of it (by their first kept sample) that need not be sent again."""
+    """One file, and how to cut it."""
 
     path: str
     plan: WindowPlan
-    done: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class FileWindow:
 
 @dataclass(frozen=True)
 class FileEnd:
-    """The file was read to its end and has so many windows, those not sent included."""
+    """The file was read to its end and has so many windows."""
 
     path: str
     windows: int
@@ -59,8 +58,7 @@ def decode_file(task: DecodeTask) -> Iterator[Message]:
     try:
         for window in split_stream(_checked_blocks(task.path, task.plan), task.plan):
             windows += 1
-            if window.start not in task.done:
-                yield FileWindow(task.path, window.segment, window.start, window.end, window.kept, window.audio)
+            yield FileWindow(task.path, window.segment, window.start, window.end, window.kept, window.audio)
         yield FileEnd(task.path, windows)
     except AudioError as error:
         yield FileFailure(task.path, error.reason, str(error))

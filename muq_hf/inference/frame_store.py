@@ -1,43 +1,51 @@
 """Frames [T, D] → one safetensors file per audio file, and a manifest of them."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..models.configuration_muq import MuQConfig
 from ..storage.json_lines import read_json_lines, to_json_lines
+from ..storage.remote import file_version, is_remote
 from ..storage.whole_files import replace_text, write_json
+from .decoding_worker import FileEnd, FileFailure, FileWindow
 from .embed_settings import EmbedSettings
-from .journal import Journal
+from .encode_loop import changed, not_finite
 from .sources import path_text
 
 
 HEADER_BYTES = 1024  # of a safetensors file, its length field included; frames can be written before their number is known
 MANIFEST = "manifest.jsonl"
 SETTINGS = "embed_settings.json"
+LINE_SUFFIX = ".line.json"
 STEM_CHARACTERS = 60  # of the audio file's name in the name of its frames; file systems allow 255 bytes
 
 
 class FrameStore:
-    """Frames go to a file of their own in the journal window by window; `finish` puts all of them in place.
+    """Frames of a file are written to a file of their own, window by window; `finish` puts all of them in place.
 
     The output folder holds `manifest.jsonl` (path, file, frames, start, end, layer, model, revision, fingerprint),
-    `embed_settings.json` and `NAME-HASH.safetensors` with the tensor "frames".
+    `embed_settings.json` and `NAME-HASH.safetensors` with the tensor "frames". Until the run ends its files lie in `partial`,
+    each with its line of the manifest beside it once it is whole.
     """
 
-    vector_shape = (0,)  # nothing but the windows' places goes to the journal
-
-    def __init__(self, output: Path, settings: EmbedSettings, vector_size: int, config: MuQConfig):
+    def __init__(self, output: Path, partial: Path, settings: EmbedSettings, vector_size: int, config: MuQConfig):
         self.output = output
+        self.partial = partial
         self.settings = settings
         self.vector_size = vector_size
         self.sampling_rate = config.sampling_rate
         self.samples_per_frame = config.samples_per_frame
+        self.failures: dict[str, FileFailure] = {}
+        self.on_file: Callable[[FileFailure | None], None] = lambda failure: None
         self._in_manifest: dict[str, dict] = {}  # path as text → its line
-        self._begun: set[str] = set()  # by this process, as the journal hears of a window after its frames are written
+        self._songs: dict[str, _Song] = {}  # begun by this process
 
     @staticmethod
     def check_output(output: Path) -> None:
@@ -66,59 +74,121 @@ class FrameStore:
         self.settings.require_same(stored, str(self.output))
 
     def is_finished(self, path: str) -> bool:
-        return path_text(path) in self._in_manifest
+        """Whether the frames of the file, as it is now, are whole."""
+        return path_text(path) in self._in_manifest or self._line_file(path).exists()
 
-    def append(self, journal: Journal, paths: list[str], records: np.ndarray, values: list[np.ndarray]) -> None:
-        """values: for each window, its kept frames [n, D]; written at their place in the file, then noted."""
-        journal.frames_folder.mkdir(exist_ok=True)
-        for path, record, frames in zip(paths, records, values, strict=True):
-            position = int(record["start"]) // self.samples_per_frame * self._bytes_per_frame
-            begun = path in self._begun or journal.windows_done(path)
-            self._begun.add(path)
-            with open(journal.frames_folder / frames_name(path), "rb+" if begun else "wb") as file:
-                file.seek(HEADER_BYTES + position)
-                file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-        journal.append(paths, records)
+    def add(self, window: FileWindow, frames: np.ndarray) -> None:
+        """Write the kept frames [n, D] of a window at their place in the file. (`encode_loop.Collector`)"""
+        if window.path in self.failures:
+            return
+        if not np.isfinite(frames).all():
+            self._fail(not_finite(window, self.sampling_rate))
+            return
+        song = self._song(window.path)
+        position = window.start // self.samples_per_frame * self._bytes_per_frame
+        with open(song.file, "rb+" if song.windows else "wb") as file:
+            file.seek(HEADER_BYTES + position)
+            file.write(np.ascontiguousarray(frames, dtype="<f4").tobytes())
+        song.windows += 1
+        song.frames += len(frames)
+        song.end = max(song.end, window.end)
+        self._complete_if_whole(song)
 
-    def complete(self, journal: Journal, path: str, windows: int) -> None:
-        """Give the file of frames its header."""
-        whole = journal.frames_folder / frames_name(path)
-        if whole.exists():  # else a run that was cut off in `finish` has moved it
-            num_frames = (whole.stat().st_size - HEADER_BYTES) // self._bytes_per_frame
-            with open(whole, "rb+") as file:
-                file.write(self._header(num_frames))
-                file.flush()
-                os.fsync(file.fileno())
-        journal.complete(path, windows)
+    def end(self, message: FileEnd | FileFailure) -> None:
+        """(`encode_loop.Collector`)"""
+        if message.path in self.failures:
+            return
+        if isinstance(message, FileFailure):
+            self._fail(message)
+        else:
+            song = self._song(message.path)
+            song.num_windows = message.windows
+            self._complete_if_whole(song)
 
-    def finish(self, journal: Journal, order: list[str]) -> int:
+    def finish(self, order: list[str]) -> int:
         """Add the new files, replace the manifest, delete what only the old one named → number of files in the new one.
 
         Wherever this is cut off, the manifest and the files that it names belong together.
         """
         self.output.mkdir(parents=True, exist_ok=True)
         lines = dict(self._in_manifest)
-        for path, records in journal.complete_files(order):
-            line = lines[path_text(path)] = self._line(path, journal.version(path), records)
-            whole = journal.frames_folder / frames_name(path)
+        for line in self._new_lines(order):
+            lines[line["path"]] = line
+            whole = self.partial / line["file"]
             if whole.exists():  # else a run that was cut off here has moved it
                 os.replace(whole, self.output / line["file"])
-        old = self._old_names(journal)
+        old = self._old_names()
         write_json(self.output / SETTINGS, self.settings.to_dict())
         replace_text(self.output / MANIFEST, to_json_lines(lines.values()))
         for name in old - {line["file"] for line in lines.values()}:
             (self.output / name).unlink(missing_ok=True)
         return len(lines)
 
-    def _old_names(self, journal: Journal) -> set[str]:
-        """Files that the old manifest names: the journal keeps it for a run that is cut off after it was replaced."""
-        copy = journal.frames_folder / MANIFEST
+    def clear(self) -> None:
+        """Delete what is left of the run in `partial`."""
+        for pattern in ("*.safetensors", f"*{LINE_SUFFIX}*", MANIFEST):
+            for path in self.partial.glob(pattern):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.partial.rmdir()
+
+    def _song(self, path: str) -> "_Song":
+        if path not in self._songs:
+            self.partial.mkdir(parents=True, exist_ok=True)
+            version = file_version(path)
+            self._songs[path] = _Song(path, version, self.partial / self._name(path, version))
+        return self._songs[path]
+
+    def _complete_if_whole(self, song: "_Song") -> None:
+        """Give the file of frames its header, and then its line."""
+        if song.windows != song.num_windows:
+            return
+        if file_version(song.path) != song.version:
+            self._fail(changed(song.path))
+            return
+        with open(song.file, "rb+") as file:
+            file.write(self._header(song.frames))
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(self._line_file(song.path), self._line(song))
+        del self._songs[song.path]
+        self.on_file(None)
+
+    def _fail(self, failure: FileFailure) -> None:
+        self.failures[failure.path] = failure
+        song = self._songs.pop(failure.path, None)
+        if song is not None:
+            song.file.unlink(missing_ok=True)
+        self.on_file(failure)
+
+    def _new_lines(self, order: list[str]) -> list[dict]:
+        """Lines of all files that are whole, those of `order` first. A file that changed since then is a failure."""
+        stored = {file.name: json.loads(file.read_text("utf-8")) for file in self.partial.glob(f"*{LINE_SUFFIX}")}
+        first = []
+        for path in order:
+            if path in self.failures or path_text(path) in self._in_manifest:
+                continue
+            name = self._line_file(path).name
+            if name in stored:
+                first.append(stored.pop(name))
+            else:
+                self.failures[path] = changed(path)
+        asked = set(map(path_text, order))
+        return first + [line for line in stored.values() if line["path"] not in asked]
+
+    def _old_names(self) -> set[str]:
+        """Files that the old manifest names: a copy is kept for a run that is cut off after it was replaced."""
+        copy = self.partial / MANIFEST
+        self.partial.mkdir(parents=True, exist_ok=True)
         if self.exists(self.output) and not copy.exists():
-            copy.parent.mkdir(exist_ok=True)
             replace_text(copy, (self.output / MANIFEST).read_text("utf-8"))
         return {Path(line["file"]).name for line in read_json_lines(copy)} if copy.exists() else set()
+
+    def _name(self, path: str, version: str) -> str:
+        return frames_name(path, f"{self.settings.fingerprint} {version}")
+
+    def _line_file(self, path: str) -> Path:
+        return self.partial / (self._name(path, file_version(path)) + LINE_SUFFIX)
 
     @property
     def _bytes_per_frame(self) -> int:
@@ -136,13 +206,13 @@ class FrameStore:
         content = json.dumps({"__metadata__": metadata, "frames": tensor}).encode("ascii").ljust(HEADER_BYTES - 8)
         return len(content).to_bytes(8, "little") + content
 
-    def _line(self, path: str, version: list[int], records: np.ndarray) -> dict:
+    def _line(self, song: "_Song") -> dict:
         return {
-            "path": path_text(path),
-            "file": frames_name(path, f"{self.settings.fingerprint} {version}"),
-            "frames": int(records["frames"].sum()),
-            "start": float(records["start"].min() / self.sampling_rate),
-            "end": float(records["end"].max() / self.sampling_rate),
+            "path": path_text(song.path),
+            "file": song.file.name,
+            "frames": song.frames,
+            "start": 0.0,
+            "end": float(song.end / self.sampling_rate),
             "layer": self.settings.layers[0],
             "model": self.settings.model,
             "revision": self.settings.revision,
@@ -150,8 +220,21 @@ class FrameStore:
         }
 
 
+@dataclass
+class _Song:
+    """A file whose frames are being written."""
+
+    path: str
+    version: str
+    file: Path
+    num_windows: int | None = None  # known at the file's end
+    windows: int = 0
+    frames: int = 0
+    end: int = 0  # samples
+
+
 def frames_name(path: str, made_from: str = "") -> str:
     """→ a file name that tells the song; songs of the same name, and frames made from something else, have another."""
     stem = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in Path(path_text(path)).stem)[:STEM_CHARACTERS]
-    identity = os.fsencode(os.path.abspath(path)) + made_from.encode("ascii")
+    identity = os.fsencode(path if is_remote(path) else os.path.abspath(path)) + made_from.encode("ascii")
     return f"{stem}-{hashlib.sha256(identity).hexdigest()[:12]}.safetensors"

@@ -1,18 +1,18 @@
-"""Pooled vectors → one Parquet table: a row per file or chunk, and layer."""
+"""Tables of vectors in Parquet: a row per file or chunk, and layer."""
 
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..models.configuration_muq import MuQConfig
 from .embed_settings import EmbedSettings
 from .encoding import combine_windows
-from .journal import Journal
 from .sources import path_text
 
 
@@ -35,7 +35,7 @@ def table_schema(settings: EmbedSettings, vector_size: int) -> pa.Schema:
     return pa.schema(columns, metadata={METADATA_KEY: json.dumps(settings.to_dict())})
 
 
-def read_settings(path: Path) -> EmbedSettings:
+def read_settings(path: str | os.PathLike) -> EmbedSettings:
     """→ the settings that a table was made with. Raises ValueError when it is no table of embeddings."""
     try:
         return EmbedSettings.from_dict(json.loads(pq.read_schema(path).metadata[METADATA_KEY]))
@@ -43,88 +43,96 @@ def read_settings(path: Path) -> EmbedSettings:
         raise ValueError(f"{path} is no table of `muq-hf embed`: use another --output, or --overwrite.") from error
 
 
-class ParquetStore:
-    """Windows go to the journal as they come; `finish` joins them to rows and puts the table in place in one step."""
+class SongWindows:
+    """The windows of one file as they come, until all are there."""
 
-    def __init__(self, output: Path, settings: EmbedSettings, vector_size: int, config: MuQConfig):
-        self.output = output
-        self.settings = settings
-        self.vector_size = vector_size
-        self.sampling_rate = config.sampling_rate
-        self.vector_shape = (len(settings.layers), vector_size)
-        self._in_table: set[str] = set()  # as text
+    def __init__(self, path: str):
+        self.path = path
+        self.num_windows: int | None = None  # known at the file's end
+        self._windows: list[tuple[int, int, int, int, np.ndarray]] = []
 
-    @staticmethod
-    def check_output(output: Path) -> None:
-        if output.suffix.lower() != ".parquet" or output.is_dir():
-            raise ValueError(f"--output must be a file that ends in .parquet, got {str(output)!r}.")
-
-    @staticmethod
-    def exists(output: Path) -> bool:
-        return output.exists()
+    def add(self, segment: int, start: int, end: int, frames: int, vectors: np.ndarray) -> None:
+        """vectors [L, P], pooled over `frames` frames, which speak for the samples `start` to `end` of row `segment`."""
+        self._windows.append((start, end, segment, frames, vectors))
 
     @property
-    def failures_file(self) -> Path:
-        return self.output.with_name(self.output.name.removesuffix(".parquet") + ".failures.jsonl")
+    def is_whole(self) -> bool:
+        return self.num_windows == len(self._windows)
 
-    def load_finished(self) -> None:
-        """Keep the rows of a finished table of the same settings, and leave their files alone."""
-        self.settings.require_same(read_settings(self.output), str(self.output))
-        self._in_table = set(pq.read_table(self.output, columns=["path"])["path"].to_pylist())
-
-    def is_finished(self, path: str) -> bool:
-        return path_text(path) in self._in_table
-
-    def append(self, journal: Journal, paths: list[str], records: np.ndarray, values: list[np.ndarray]) -> None:
-        """values: for each window, its pooled vectors [L, P]."""
-        records["vectors"] = values
-        journal.append(paths, records)
-
-    def complete(self, journal: Journal, path: str, windows: int) -> None:
-        journal.complete(path, windows)
-
-    def finish(self, journal: Journal, order: list[str]) -> int:
-        """Write the table: rows it had, then the files in `order`, then other finished files of the journal → rows."""
-        schema = table_schema(self.settings, self.vector_size)
-        temporary = self.output.with_name(self.output.name + ".tmp")
-        rows = 0
-        with pq.ParquetWriter(temporary, schema) as writer:
-            for table in self._tables(journal, order, schema):
-                writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-                rows += table.num_rows
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, self.output)
+    def rows(self, settings: EmbedSettings, sampling_rate: int) -> list[tuple[str, float, float, int, np.ndarray]]:
+        """(path, start, end, layer, vector), the segments in order."""
+        windows = sorted(self._windows, key=lambda window: window[0])
+        rows = []
+        for segment in dict.fromkeys(window[2] for window in windows):
+            own = [window for window in windows if window[2] == segment]
+            frames, vectors = np.array([window[3] for window in own]), np.stack([window[4] for window in own])
+            start, end = own[0][0] / sampling_rate, own[-1][1] / sampling_rate
+            for layer, vector in zip(settings.layers, combine_windows(vectors, frames, settings.pool), strict=True):
+                rows.append((path_text(self.path), start, end, layer, vector))
         return rows
 
-    def _tables(self, journal: Journal, order: list[str], schema: pa.Schema) -> Iterator[pa.Table]:
-        if self._in_table:
-            for batch in pq.ParquetFile(self.output).iter_batches(ROWS_PER_GROUP):
-                yield pa.Table.from_batches([batch]).cast(schema)
-        rows = []
-        for row in self._new_rows(journal, order):
-            rows.append(row)
-            if len(rows) == ROWS_PER_GROUP:
-                yield self._table(rows, schema)
-                rows = []
-        if rows:
-            yield self._table(rows, schema)
 
-    def _new_rows(self, journal: Journal, order: list[str]) -> Iterator[tuple[str, float, float, int, np.ndarray]]:
-        """(path, start, end, layer, vector) file by file, the segments of a file in order."""
-        for path, records in journal.complete_files(order):
-            if self.is_finished(path):
-                continue
-            for segment in np.split(records, np.flatnonzero(np.diff(records["segment"])) + 1):
-                start, end = segment["start"][0] / self.sampling_rate, segment["end"][-1] / self.sampling_rate
-                vectors = combine_windows(segment["vectors"], segment["frames"], self.settings.pool)
-                for layer, vector in zip(self.settings.layers, vectors, strict=True):
-                    yield path_text(path), start, end, layer, vector
+def rows_to_parquet(rows: list[tuple], settings: EmbedSettings, vector_size: int) -> bytes:
+    """(path, start, end, layer, vector) → the file; one without rows is a table too."""
+    schema = table_schema(settings, vector_size)
+    paths, starts, ends, layers, vectors = zip(*rows, strict=True) if rows else ((),) * 5
+    values = np.concatenate(vectors) if rows else np.empty(0)
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), vector_size)
+    constants = [
+        pa.array([value] * len(rows), pa.string()) for value in (settings.model, settings.revision, settings.fingerprint)
+    ]
+    columns = [pa.array(paths, pa.string()), pa.array(starts, pa.float64()), pa.array(ends, pa.float64())]
+    table = pa.Table.from_arrays([*columns, pa.array(layers, pa.int32()), embedding, *constants], schema=schema)
+    return to_parquet(table)
 
-    def _table(self, rows: list[tuple], schema: pa.Schema) -> pa.Table:
-        paths, starts, ends, layers, vectors = zip(*rows, strict=True)
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(vectors)), self.vector_size)
-        settings = self.settings
-        constants = [pa.array([value] * len(rows)) for value in (settings.model, settings.revision, settings.fingerprint)]
-        columns = [pa.array(paths, pa.string()), pa.array(starts), pa.array(ends), pa.array(layers, pa.int32()), embedding]
-        return pa.Table.from_arrays(columns + constants, schema=schema)
+
+def to_parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=ROWS_PER_GROUP)
+    return buffer.getvalue()
+
+
+def without_paths(table: pa.Table, paths: Iterable[str]) -> pa.Table:
+    """The table without the rows of these files."""
+    return table.filter(pc.invert(pc.is_in(table["path"], value_set=pa.array(map(path_text, paths), pa.string()))))
+
+
+def join_tables(tables: Iterable[pa.Table], schema: pa.Schema, output: Path) -> int:
+    """Write the tables as one file, put in place in one step → its rows."""
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+    rows = 0
+    try:
+        with open(temporary, "wb") as file:
+            with pq.ParquetWriter(file, schema) as writer:
+                for table in _in_groups(tables, schema):
+                    writer.write_table(table)
+                    rows += table.num_rows
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, output)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+def read_in_groups(path: str | os.PathLike) -> Iterator[pa.Table]:
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_GROUP):
+        yield pa.Table.from_batches([batch])
+
+
+def _in_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_GROUP rows; the last one may be shorter."""
+    held: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        held.append(table.cast(schema))
+        rows += table.num_rows
+        if rows >= ROWS_PER_GROUP:
+            whole = pa.concat_tables(held)
+            for first in range(0, rows - rows % ROWS_PER_GROUP, ROWS_PER_GROUP):
+                yield whole.slice(first, ROWS_PER_GROUP)
+            rows %= ROWS_PER_GROUP
+            held = [whole.slice(whole.num_rows - rows)]
+    if rows:
+        yield pa.concat_tables(held)

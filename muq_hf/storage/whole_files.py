@@ -34,15 +34,17 @@ def replace_text(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def lock_file(file: IO, wait: bool = False) -> bool:
+def lock_file(file: IO, wait: bool = False, shared: bool = False) -> bool:
     """Lock an open file until it is closed → False when another process has it; with `wait`, once that lets go of it.
+
+    `shared` locks exclude only those that are not.
 
     The system lets go of a lock with the process that holds it, however that ends. On Windows and in network folders without
     locks, two runs at once are not noticed.
     """
     if fcntl is not None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
         except OSError as error:

@@ -35,14 +35,6 @@ def test_windows_of_a_file_come_in_order_and_join_to_its_audio(write_song, worke
         assert np.array_equal(np.concatenate([window.audio for window in windows]), load_audio(path))
 
 
-def test_windows_that_are_done_are_counted_and_not_sent(write_song):
-    path = write_song("a.wav", 2.5)
-    with DecodingPool([DecodeTask(str(path), PLAN, frozenset({0, 48_000}))], 0, max_waiting=2) as pool:
-        messages = list(pool)
-    assert [window.start for window in windows_of(messages, path)] == [24_000]
-    assert messages[-1] == FileEnd(str(path), 3)
-
-
 def test_a_worker_that_dies_costs_its_file_only(write_song, monkeypatch):
     """The worker is told to kill itself when it is asked for a file of a certain name."""
     killer = "import muq_hf.inference.decoding_worker as w, os; decode = w.decode_file; "

@@ -19,7 +19,8 @@ from muq_hf import MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.devices import resolve_device
 from muq_hf.inference.decoding_worker import FileEnd, FileWindow
-from muq_hf.inference.embedding import LOOK_AHEAD, bucket_by_length, embed_files
+from muq_hf.inference.embedding import embed_files
+from muq_hf.inference.encode_loop import LOOK_AHEAD, bucket_by_length
 from muq_hf.inference.encoding import WindowEncoder, resolve_layers
 from muq_hf.models.pooling_muq import pool_frames
 from muq_hf.storage.fingerprint import weights_hash
@@ -250,25 +251,23 @@ def test_after_kill_9_resume_gives_the_table_of_an_unbroken_run(embed, songs, mo
     code = f"""if True:
         import os, signal
         from muq_hf.inference.embedding import embed_files
-        from muq_hf.inference.journal import Journal
-        append, count = Journal.append, 0
-        def append_and_die(*arguments):
+        from muq_hf.inference.encoding import WindowEncoder
+        encode, count = WindowEncoder.__call__, 0
+        def encode_and_die(*arguments):
             global count
-            append(*arguments)
             count += 1
-            if count == 3:
+            if count == 4:
                 os.kill(os.getpid(), signal.SIGKILL)
-        Journal.append = append_and_die
+            return encode(*arguments)
+        WindowEncoder.__call__ = encode_and_die
         embed_files({[str(path) for path in songs]}, {str(model_folder)!r}, {str(tmp_path / "e.parquet")!r}, **{options})
     """
     killed = subprocess.run([sys.executable, "-c", code], cwd=Path(muq_hf.__file__).parents[1], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     partial = tmp_path / "e.parquet.partial"
-    stored = (partial / "windows.bin").stat().st_size
-    assert stored > 0 and not (tmp_path / "e.parquet").exists()
-    for name in ("windows.bin", "files.jsonl"):
-        with open(partial / name, "ab") as file:
-            file.write(b"a write that the kill cut off")
+    assert list(partial.glob("part-*.parquet")) and not (tmp_path / "e.parquet").exists()
+    torn = partial / "part-000005.parquet.1.tmp"
+    torn.write_bytes(b"a write that the kill cut off")
     unbroken, whole = embed(songs, model=model_folder, output=tmp_path / "u.parquet", **options)
     table, report = embed(songs, model=model_folder, resume=True, **options)
     assert 0 < report.audio_seconds < whole.audio_seconds
@@ -277,12 +276,12 @@ def test_after_kill_9_resume_gives_the_table_of_an_unbroken_run(embed, songs, mo
     assert not partial.exists()
 
 
-def test_ctrl_c_keeps_every_batch_that_was_done(embed, songs, monkeypatch):
+def test_ctrl_c_keeps_every_song_that_was_done(embed, songs, monkeypatch):
     calls = []
 
     def interrupted(self, windows, encode=WindowEncoder.__call__):
         calls.append(windows)
-        if len(calls) == 4:
+        if len(calls) == 6:
             raise KeyboardInterrupt
         return encode(self, windows)
 
@@ -291,8 +290,7 @@ def test_ctrl_c_keeps_every_batch_that_was_done(embed, songs, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         embed(songs, **options)
     _, report = embed(songs, resume=True, **options)
-    done = sum(len(window.audio) for windows in calls[:3] for window in windows) / 24_000
-    assert report.audio_seconds == pytest.approx(sum(SECONDS) - done)
+    assert report.audio_seconds == pytest.approx(sum(SECONDS) - sum(SECONDS[:3])), "0.5, 2.3 and 1.0 s are five windows"
 
 
 def test_resume_adds_new_files_to_a_finished_table(embed, songs):

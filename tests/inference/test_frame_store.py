@@ -12,7 +12,6 @@ from muq_hf.audio import load_audio
 from muq_hf.inference.embedding import embed_files
 from muq_hf.inference.encoding import WindowEncoder
 from muq_hf.inference.frame_store import FrameStore
-from muq_hf.inference.journal import Journal
 
 
 @pytest.fixture
@@ -66,19 +65,16 @@ def test_headers_tell_where_frames_come_from(embed, write_song):
 @pytest.mark.parametrize("cut", ["after a batch", "before a file is noted as complete"])
 def test_a_cut_run_resumes_to_the_frames_of_a_whole_one(embed, write_song, tiny_model, monkeypatch, cut):
     songs = [write_song(f"{index}.wav", 2.0 + index / 3, index) for index in range(3)]
-    cut_method = "append" if cut == "after a batch" else "complete"
-    original, calls = getattr(Journal, cut_method), []
+    cut_method = "add" if cut == "after a batch" else "_line"
+    original, calls = getattr(FrameStore, cut_method), []
 
     def cut_off(self, *arguments):
         calls.append(arguments)
-        if cut_method == "append":
-            original(self, *arguments)
-        if len(calls) == 2:
+        if len(calls) == (5 if cut_method == "add" else 2):
             raise KeyboardInterrupt(signal.SIGINT)
-        if cut_method == "complete":
-            original(self, *arguments)
+        return original(self, *arguments)
 
-    monkeypatch.setattr(Journal, cut_method, cut_off)
+    monkeypatch.setattr(FrameStore, cut_method, cut_off)
     with pytest.raises(KeyboardInterrupt):
         embed(songs, window_length_s=1.0, batch_size=2)
     monkeypatch.undo()
