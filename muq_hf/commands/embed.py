@@ -65,7 +65,7 @@ def run(
     """A row is the mean of a file's frames, 25 per second; with --chunk-length-s of a part of it, to search within songs. With
     --pool none all frames are written: one safetensors file per song, and manifest.jsonl.
 
-    A run that was cut off loses its running batch at most: the same command with --resume (in place of --overwrite) continues
+    A run that was cut off loses the songs in progress at most: the same command with --resume (in place of --overwrite) continues
     it, and adds new files to a finished output. Files that cannot be embedded are listed with the reason: in
     songs.failures.jsonl beside the table, with --pool none in failures.jsonl in the folder.
 

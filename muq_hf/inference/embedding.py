@@ -11,7 +11,7 @@ from ..storage.manifests import BadLine
 from ..storage.remote import Folder, is_remote
 from .embed_job import EmbedJob, EmbedReport
 from .embed_model import EmbeddingModel, load_embedding_model, settings_of
-from .embed_run import EmbedRun
+from .embed_run import STATE, EmbedRun
 from .folder_output import embed_to_folder
 from .frame_output import embed_to_frames
 from .frame_store import FrameStore
@@ -115,7 +115,7 @@ def check_output(
         return embed_to_frames
     if text.endswith("/"):
         folder = Folder(text)
-        folder.check_writable("_muq_hf/writable.tmp")
+        folder.check_writable(STATE)
         if refuses_existing and EmbedRun.exists(folder):
             raise ValueError(f"{text} holds a run: --resume continues it and adds new files, --overwrite replaces it.")
         return embed_to_folder

@@ -69,9 +69,7 @@ def embed_to_folder(paths: list[str], output: str | os.PathLike, job: EmbedJob) 
         run.lock.release()
 
 
-def report_of(
-    run: EmbedRun, plan: ShardPlan, job: EmbedJob, audio_seconds: float, errors: tuple[str, ...] = ()
-) -> EmbedReport:
+def report_of(run: EmbedRun, plan: ShardPlan, job: EmbedJob, audio_seconds: float, errors: tuple[str, ...] = ()) -> EmbedReport:
     """What the folder holds, and the list of all of its failures, written into it."""
     failures = [*job.line_failures().values(), *run.failures(plan)]
     name = f"{STATE}/failures.jsonl"

@@ -97,9 +97,8 @@ def without_paths(table: pa.Table, paths: Iterable[str]) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table["path"], value_set=pa.array(map(path_text, paths), pa.string()))))
 
 
-def join_tables(tables: Iterable[pa.Table], schema: pa.Schema, output: Path) -> int:
-    """Write the tables as one file, put in place in one step → its rows."""
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+def join_tables(tables: Iterable[pa.Table], schema: pa.Schema, output: Path, temporary: Path) -> int:
+    """Write the tables as one file `temporary`, put in place in one step → its rows."""
     rows = 0
     try:
         with open(temporary, "wb") as file:

@@ -116,7 +116,7 @@ class _TableRun:
             for fragment in self.run.fragments(plan.numbers.tolist()):
                 yield without_paths(fragment, left_out) if left_out else fragment
 
-        return join_tables(tables(), schema, self.output)
+        return join_tables(tables(), schema, self.output, Path(self.run.folder.place("joined.tmp")))
 
     def _write_failures(self, plan: ShardPlan) -> None:
         mended = [*self.in_table, *plan.paths(self.run.done())]

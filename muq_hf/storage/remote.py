@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import posixpath
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -188,13 +189,20 @@ class Folder:
             if name.endswith(TEMPORARY_SUFFIX):
                 self.delete(name)
 
-    def check_writable(self, name: str) -> None:
-        """Write and delete the file `name`. Raises OSError that says why it cannot be written."""
+    def check_writable(self, within: str) -> None:
+        """Write and delete a file there. Raises StorageError that says why it cannot be written."""
+        name = posixpath.join(within, f"writable-{socket.gethostname()}-{os.getpid()}")
         try:
-            self.write(name, b"")
+            if self.is_remote:
+                self.write(name, b"")
+            else:
+                os.makedirs(self.place(within), exist_ok=True)
+                Path(self.place(name)).touch()
             self.delete(name)
+        except StorageError:
+            raise
         except OSError as error:
-            raise OSError(f"{self.address} cannot be written: {error.strerror or error}") from error
+            raise StorageError(f"{self.address} cannot be written: {error.strerror or error}") from error
 
     def _key(self, name: str) -> str:
         return posixpath.join(self._root, name)
