@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .models.decoding_muq import AUDIO_SUFFIXES, REASONS, AudioError, AudioSource, load_audio, open_audio, stream_audio
+from .models.decoding_muq import AUDIO_SUFFIXES, AudioSource, frames_of_block, load_audio, open_audio, stream_audio
+from .models.samples_muq import REASONS, AudioError
 
 
 __all__ = [
@@ -38,7 +39,7 @@ def audio_info(source: AudioSource) -> AudioInfo:
     with open_audio(source) as reader:
         frames = reader.num_frames
         if frames is None:
-            frames = sum(len(block) for block in reader.blocks(0, 10 * reader.sampling_rate))
+            frames = sum(len(block) for block in reader.blocks(0, frames_of_block(reader, 10.0)))
         return AudioInfo(frames / reader.sampling_rate, reader.sampling_rate, reader.channels, reader.format)
 
 

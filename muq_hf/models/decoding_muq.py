@@ -1,8 +1,8 @@
 """Audio sources (files, bytes, open files) as mono float32 samples at one sampling rate, block by block.
 
-soundfile decodes WAV, FLAC, OGG, Opus, MP3 and the other formats of libsndfile; the ffmpeg program, where there is one,
-decodes the rest. soxr resamples. No block depends on how the source was cut into blocks, so a streamed hour equals a
-loaded one, and two neighbouring excerpts join to what one longer excerpt holds.
+soundfile decodes WAV, FLAC, OGG, Opus, MP3 and the other formats of libsndfile, part by part as `containers_muq` finds them; the
+ffmpeg program, where there is one, decodes the rest. soxr resamples. No block depends on how the source was cut into blocks, so a
+streamed hour equals a loaded one, and two neighbouring excerpts join to what one longer excerpt holds.
 """
 
 import contextlib
@@ -10,8 +10,7 @@ import io
 import math
 import os
 import shutil
-import struct
-import subprocess
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .containers_muq import StretchedFile, is_mp3_without_length, missing_bytes, ogg_is_cut, vorbis_seek_limit
+from .containers_muq import find_parts, first_bytes, missing_bytes
+from .ffmpeg_muq import FfmpegReader, container_of, ffmpeg_program
+from .flac_muq import holds_second_stream
+from .parts_muq import Part
+from .samples_muq import AudioError, check_samples
 
 
 try:
@@ -30,45 +33,32 @@ except (ImportError, OSError):  # OSError: the package is there and the libsndfi
 
 AudioSource = str | os.PathLike | bytes | BinaryIO
 
-REASONS = ("missing", "unreadable", "unsupported", "empty", "silent", "too short")
-
-# Formats told apart by their suffix only when soundfile does not know the content.
+# What libsndfile reads, and what ffmpeg does; a file's content decides, not its suffix.
 SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
-FFMPEG_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv", ".ac3", ".amr")
+FFMPEG_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv", ".ac3", ".amr", ".spx")
 AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES
 
 MIN_SAMPLING_RATE = 1_000  # Hz; outside these two a header is broken
 MAX_SAMPLING_RATE = 768_000  # Hz
-MAX_AMPLITUDE = 100.0  # × full scale; beyond it floats are unscaled integers
+MAX_BLOCK_VALUES = 1 << 22  # frames × channels that are decoded at a time: 16 MiB, whatever a header says
 UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of FLAC that was written to a pipe
 RESAMPLER_MARGIN = 0.1  # seconds on each side of an excerpt, more than soxr's filter reaches
-
-
-class AudioError(ValueError):
-    """No usable audio in a source. `reason` is one of `REASONS`; the text names the source and what is wrong."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(reason, message)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.args[1]
+NOT_FOR_LIBSNDFILE = (1, 4)  # its error codes for formats and codings that it does not know; others are damage
+OTHER_FILES = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<smil")
+RESOURCE_FORKS = ("._", ".AppleDouble")  # where libsndfile looks for a fork of a file without a name
 
 
 class SoundFileReader:
-    """Decodes an open binary file with soundfile. `num_frames` is None where the file does not say its length."""
+    """Decodes one part of an open file with soundfile. `num_frames` is None where the part does not say its length."""
 
-    def __init__(self, file: BinaryIO, name: str):
+    def __init__(self, file: BinaryIO, part: Part, name: str, descriptor: int | None = None):
         self.name = name
-        if ogg_is_cut(file):
-            raise self._unreadable("the Ogg stream is cut off before its last page")
-        has_length = not is_mp3_without_length(file)
-        seek_limit = vorbis_seek_limit(file)
-        self._file = soundfile.SoundFile(file if has_length else StretchedFile(file))
+        self._source, self._part, self._descriptor, self._copy = file, part, descriptor, None
+        self._file = self._open()
         self.sampling_rate, self.channels, self.format = self._file.samplerate, self._file.channels, self._file.format
         is_estimate = self.format != "MP3" and self._file.subtype.startswith("MPEG")  # MP3 in a WAV file
-        self.num_frames = self._file.frames if has_length and not is_estimate else None
-        self._seek_limit = (self.num_frames or 0) if seek_limit is None else seek_limit
+        self.num_frames = (None if is_estimate else self._file.frames) if part.frames is None else part.frames
         if self._file.frames == UNKNOWN_FRAMES:
             raise self._unreadable("its header does not say how long it is; encode it again, for instance with ffmpeg")
         missing = missing_bytes(self._file.extra_info)
@@ -77,10 +67,13 @@ class SoundFileReader:
 
     def close(self) -> None:
         self._file.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def blocks(self, first: int, block_frames: int) -> Iterator[np.ndarray]:
         """Blocks [n, C] from frame `first` on; to be called once. Raises AudioError where decoding fails or ends too early."""
-        position = min(first, self._seek_limit)
+        limit = self.num_frames or 0 if self._part.seek_limit is None else self._part.seek_limit
+        position = min(first, limit)
         try:
             if position:
                 self._file.seek(position)
@@ -91,77 +84,79 @@ class SoundFileReader:
                 if skip < len(block):
                     yield block[skip:]
         except soundfile.LibsndfileError as error:
-            raise self._unreadable(error.error_string) from error
-        if self.num_frames is not None and position < self.num_frames:
+            self._refuse_second_stream()
+            why = error.error_string.removeprefix("Error : ").rstrip(".")
+            raise self._unreadable(f"it is cut off or damaged, libsndfile says {why!r}") from error
+        if self.num_frames is not None and position < self.num_frames - self._part.tolerance:
             raise self._unreadable(f"it is cut off or damaged, {position} of {self.num_frames} frames could be decoded")
+        if first == 0:
+            self._refuse_second_stream()
+
+    def _refuse_second_stream(self) -> None:
+        """FLAC of one length twice: `find_parts` sees no difference, as it looks at the end of the file only."""
+        if self.format == "FLAC" and holds_second_stream(self._source, self._part):
+            raise self._unreadable("a second FLAC stream of the same length follows the first: split it")
+
+    def _open(self) -> "soundfile.SoundFile":
+        """By the descriptor's path where the part is a whole file on disk, else through Python's file objects.
+
+        libsndfile looks beside a file for a resource fork, of which even an empty one hides the content; a descriptor's path
+        has no neighbours. A file object has no name, so a fork of that name in the working folder would hide it.
+        """
+        is_whole = self._part.is_whole(self._source.seek(0, os.SEEK_END))
+        self._source.seek(0)
+        if is_whole and self._descriptor is not None:
+            for folder in ("/proc/self/fd", "/dev/fd"):
+                if os.path.exists(f"{folder}/{self._descriptor}"):
+                    return soundfile.SoundFile(f"{folder}/{self._descriptor}")
+        content = self._source if is_whole else self._part.open(self._source)
+        if not any(map(os.path.lexists, RESOURCE_FORKS)):
+            return soundfile.SoundFile(content)
+        self._copy = tempfile.NamedTemporaryFile()
+        shutil.copyfileobj(content, self._copy)
+        self._copy.flush()
+        return soundfile.SoundFile(self._copy.name)
 
     def _unreadable(self, why: str) -> AudioError:
         return AudioError("unreadable", f"Cannot read {self.name}: {why.rstrip('.')}.")
 
 
-class FfmpegReader:
-    """Decodes the first audio stream of a file with the ffmpeg program, as 32-bit floats in a Sun AU stream."""
+class JoinedReader:
+    """Parts of one file after each other, in mono and at the sampling rate of the first."""
 
-    num_frames = None
-    format = "ffmpeg"
+    channels = 1
 
-    def __init__(self, program: str, path: Path, name: str):
-        self.name = name
-        self._errors = tempfile.TemporaryFile()
-        # Only local files: playlists could otherwise make ffmpeg open network addresses.
-        command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file,pipe"]
-        command += ["-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors)
-        try:
-            self.sampling_rate, self.channels = self._read_header()
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self, readers: list[SoundFileReader]):
+        self.name, self.sampling_rate, self.format = readers[0].name, readers[0].sampling_rate, readers[0].format
+        self._readers = readers
+        lengths = [reader.num_frames and reader.num_frames / reader.sampling_rate for reader in readers]
+        self.num_frames = None if None in lengths else round(sum(lengths) * self.sampling_rate)
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+        for reader in self._readers:
+            reader.close()
 
     def blocks(self, first: int, block_frames: int) -> Iterator[np.ndarray]:
-        """Blocks [n, C] from frame `first` on; frames before it are decoded and dropped. Raises AudioError."""
-        frame_bytes = 4 * self.channels
-        skip = first
-        while data := self._process.stdout.read(block_frames * frame_bytes):
-            block = np.frombuffer(data[: len(data) // frame_bytes * frame_bytes], dtype=">f4")
-            block = block.reshape(-1, self.channels).astype(np.float32)
-            if skip < len(block):
-                yield block[skip:]
-            skip = max(0, skip - len(block))
-        if self._process.wait() != 0:
-            raise self._failure()
+        """Blocks [n, 1] from frame `first` on; those before it are decoded and dropped. Raises AudioError as the parts do."""
+        joined = (block for reader in self._readers for block in self._mono(reader, block_frames))
+        return (block[:, None] for block in _cut(joined, first, None))
 
-    def _read_header(self) -> tuple[int, int]:
-        """Sampling rate and channels from the AU header: six big-endian 32-bit numbers, then a comment."""
-        header = self._process.stdout.read(24)
-        if len(header) < 24 or header[:4] != b".snd":
-            self._process.wait()
-            raise self._failure()
-        _, data_offset, _, _, sampling_rate, channels = struct.unpack(">6I", header)
-        self._process.stdout.read(data_offset - 24)
-        return sampling_rate, channels
+    def _mono(self, reader: SoundFileReader, block_frames: int) -> Iterator[np.ndarray]:
+        blocks = (block.mean(axis=1) for block in reader.blocks(0, block_frames))
+        return _resampled(blocks, reader.sampling_rate, self.sampling_rate)
 
-    def _failure(self) -> AudioError:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return AudioError("unreadable", f"Cannot read {self.name}: ffmpeg says {lines[-1] if lines else 'nothing'!r}.")
+
+Reader = SoundFileReader | JoinedReader | FfmpegReader
 
 
 @contextlib.contextmanager
-def open_audio(source: AudioSource) -> Iterator[SoundFileReader | FfmpegReader]:
+def open_audio(source: AudioSource) -> Iterator[Reader]:
     """A reader of `source` (path, bytes of a file, or binary file object). Raises AudioError, ValueError for other types."""
     if soundfile is None:
         raise ImportError("Reading audio needs soundfile and soxr: pip install soundfile soxr")
     with contextlib.ExitStack() as stack:
         file, name, path = _open_binary(source, stack)
         reader = _choose_reader(file, name, path, stack)
-        stack.callback(reader.close)
         if not MIN_SAMPLING_RATE <= reader.sampling_rate <= MAX_SAMPLING_RATE:
             raise AudioError(
                 "unreadable",
@@ -196,7 +191,7 @@ def stream_audio(
         margin = math.ceil(RESAMPLER_MARGIN * rate_in)
         units = max(0, first * unit_in // unit_out - margin) // unit_in
         stop = None if last is None else math.ceil(last * unit_in / unit_out) + margin
-        blocks = _mono_blocks(reader, units * unit_in, stop, max(1, round(block_seconds * rate_in)))
+        blocks = _mono_blocks(reader, units * unit_in, stop, frames_of_block(reader, block_seconds))
         span = _cut(_resampled(blocks, rate_in, sampling_rate), first - units * unit_out, last and last - units * unit_out)
         empty = True
         for block in span:
@@ -212,6 +207,11 @@ def load_audio(source: AudioSource, sampling_rate: int = 24_000, start: float = 
     return np.concatenate(list(stream_audio(source, sampling_rate=sampling_rate, start=start, end=end)))
 
 
+def frames_of_block(reader: Reader, seconds: float) -> int:
+    """Frames of a block of `seconds`, fewer where there are many channels."""
+    return max(1, min(round(seconds * reader.sampling_rate), MAX_BLOCK_VALUES // reader.channels))
+
+
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Mono float32 [S] at `rate_in` Hz → [S'] at `rate_out` Hz with soxr HQ."""
     if rate_in == rate_out:
@@ -221,28 +221,21 @@ def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     return soxr.resample(wave, rate_in, rate_out, quality="HQ")
 
 
-def check_samples(wave: np.ndarray, name: str) -> None:
-    """Raises AudioError where samples are NaN, infinite or far beyond full scale (±1)."""
-    peak = np.abs(wave).max(initial=0.0)
-    if not np.isfinite(peak):
-        raise AudioError("unreadable", f"{name} holds NaN or infinite samples.")
-    if peak > MAX_AMPLITUDE:
-        raise AudioError(
-            "unreadable",
-            f"{name} holds samples up to {peak:.4g} where full scale is 1: divide integer samples by their full scale.",
-        )
-
-
 def _open_binary(source: AudioSource, stack: contextlib.ExitStack) -> tuple[BinaryIO, str, Path | None]:
     """(seekable binary file, name for messages, path where there is one)."""
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         try:
+            kind = OTHER_FILES.get(stat.S_IFMT(os.stat(path).st_mode))
+            if kind is not None:  # opening it could wait for ever
+                raise AudioError("unsupported", f"{path} is {kind}, not a file.")
             return stack.enter_context(open(path, "rb")), str(path), path
         except FileNotFoundError as error:
             raise AudioError("missing", f"{path} does not exist.") from error
         except IsADirectoryError as error:
             raise AudioError("unsupported", f"{path} is a folder, not an audio file.") from error
+        except AudioError:
+            raise
         except (OSError, ValueError) as error:  # ValueError: a path with a null character
             raise AudioError("unreadable", f"Cannot read {path}: {error}") from error
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -256,35 +249,57 @@ def _open_binary(source: AudioSource, stack: contextlib.ExitStack) -> tuple[Bina
     raise ValueError(f"Audio must be a path, the bytes of a file or a binary file object, got {type(source).__name__}.")
 
 
-def _choose_reader(file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack) -> SoundFileReader | FfmpegReader:
-    """soundfile where it knows the content; else ffmpeg, but never for a suffix that soundfile should have known."""
+def _choose_reader(file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack) -> Reader:
+    """soundfile where it knows the format and the coding, else ffmpeg. Raises AudioError for what is damaged."""
     file.seek(0)  # whoever wrote or read it before has left it elsewhere
     if not file.read(1):
         raise AudioError("empty", f"{name} is empty (0 bytes).")
-    suffix = Path(name).suffix.lower()
+    descriptor = None if path is None else file.fileno()
+    readers = []
     try:
-        return SoundFileReader(file, name)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless samples, suffix .raw
-        why = getattr(error, "error_string", str(error))
-        if suffix in SOUNDFILE_SUFFIXES:
-            raise AudioError("unreadable", f"Cannot read {name}: {why}") from error
-        program = shutil.which("ffmpeg")
-        if program is None:
-            known = f"files like {suffix} need the ffmpeg program" if suffix in FFMPEG_SUFFIXES else why
-            raise AudioError(
-                "unsupported",
-                f"Cannot read {name}: {known}. Install ffmpeg, or convert the file to one of {', '.join(SOUNDFILE_SUFFIXES)}.",
-            ) from error
+        for part in find_parts(file):
+            readers.append(SoundFileReader(file, part, name, descriptor))
+            stack.callback(readers[-1].close)
+        return readers[0] if len(readers) == 1 else JoinedReader(readers)
+    except soundfile.LibsndfileError as error:
+        if error.code not in NOT_FOR_LIBSNDFILE:
+            raise AudioError("unreadable", f"Cannot read {name}: {error.error_string}") from error
+        why = "its coding needs the ffmpeg program"
+    except AudioError as error:
+        if str(error).startswith("Cannot read"):
+            raise
+        if error.reason != "unsupported":
+            raise AudioError(error.reason, f"Cannot read {name}: {error}.") from error
+        why = str(error)
+    head, suffix = first_bytes(file), Path(name).suffix.lower()
+    container = container_of(head)
+    if container is None:
+        raise _unknown_content(head, name, suffix)
+    program = ffmpeg_program()
+    if program is None:
+        raise AudioError(
+            "unsupported",
+            f"Cannot read {name}: {why}. Install ffmpeg, or convert the file to one of {', '.join(SOUNDFILE_SUFFIXES)}.",
+        )
     if path is None:
         copy = stack.enter_context(tempfile.NamedTemporaryFile(suffix=suffix))
         file.seek(0)
         shutil.copyfileobj(file, copy)
         copy.flush()
         path = Path(copy.name)
-    return FfmpegReader(program, path, name)
+    reader = FfmpegReader(program, path, container, name)
+    stack.callback(reader.close)
+    return reader
 
 
-def _mono_blocks(reader: SoundFileReader | FfmpegReader, first: int, stop: int | None, block_frames: int) -> Iterator[np.ndarray]:
+def _unknown_content(head: bytes, name: str, suffix: str) -> AudioError:
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+        return AudioError("unsupported", f"Cannot read {name}: it is a playlist or another text, not audio.")
+    reason = "unreadable" if suffix in AUDIO_SUFFIXES else "unsupported"
+    return AudioError(reason, f"Cannot read {name}: no known audio format begins with the bytes {head[:8].hex(' ')}.")
+
+
+def _mono_blocks(reader: Reader, first: int, stop: int | None, block_frames: int) -> Iterator[np.ndarray]:
     """Checked mono blocks [n] of native frames `first` to `stop`."""
     left = math.inf if stop is None else stop - first
     for block in reader.blocks(first, block_frames):

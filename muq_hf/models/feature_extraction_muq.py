@@ -8,6 +8,7 @@ from transformers import BatchFeature, PreTrainedConfig, SequenceFeatureExtracto
 
 from .loading_muq import HUB_ARGUMENTS, hub_arguments_of
 from .published_muq import is_published_config
+from .samples_muq import check_samples
 
 
 PCM_DTYPES = (np.int16, np.int32)
@@ -63,7 +64,8 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
 
         int16 and int32 are read as PCM (full scale → ±1), floats as they are. `sampling_rate` is the rate of the audio (Hz) and
         must be the model's. → `input_values` float32 [B, S], `attention_mask` [B, S].
-        Raises ValueError for a missing or wrong rate, stereo, empty, too short, NaN or infinite audio.
+        Raises ValueError for a missing or wrong rate, stereo, empty, too short, NaN or infinite audio, and for integers that were
+        cast to floats without dividing them by their full scale.
         """
         if sampling_rate != self.sampling_rate:
             got = "none was given" if sampling_rate is None else f"got {sampling_rate} Hz"
@@ -96,8 +98,7 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
                 f"item {index} {length}; at least {self.min_samples} samples "
                 f"({1000 * self.min_samples / self.sampling_rate:.0f} ms) are needed."
             )
-        if not np.isfinite(waveform).all():
-            raise ValueError(f"item {index} contains NaN or infinite samples; repair or drop it.")
+        check_samples(waveform, f"item {index}")
         return waveform
 
     @classmethod

@@ -14,10 +14,11 @@ import torch
 from torch.utils.data import IterableDataset
 from transformers.pipelines.base import ChunkPipeline
 
-from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, AudioError, check_samples, resample, stream_audio
+from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, resample, stream_audio
 from .feature_extraction_muq import MuQFeatureExtractor, as_float32
 from .modeling_muq import MuQModel
 from .pooling_muq import FrameStatistics, check_pool, crossfade, frame_statistics, join_statistics, pool_statistics
+from .samples_muq import AudioError, check_samples
 from .windowing_muq import Window, WindowLengths, frame_times, stream_windows
 
 

@@ -49,7 +49,7 @@ def test_the_same_numbers_in_any_container_are_the_same_audio(kind):
         (np.zeros(0), "the list of waveforms is empty|item 0 is empty"),
         ([], "the list of waveforms is empty"),
         (np.zeros(1024), "at least 1025 samples"),
-        ([np.zeros(2000), np.full(2000, np.nan)], "item 1 contains NaN"),
+        ([np.zeros(2000), np.full(2000, np.nan)], "item 1 holds NaN"),
         (np.full(2000, np.inf), "NaN or infinite"),
         (np.full(2000, 1e300), "NaN or infinite"),
         (np.zeros(2000, dtype=np.int64), "int16 or int32"),
