@@ -23,6 +23,7 @@ _PUBLIC = {
     "models.modeling_muq_mulan": ("MuQMuLanAudioModelWithProjection", "MuQMuLanModel", "MuQMuLanTextModelWithProjection"),
     "models.pipeline_muq_mulan": ("MuQMuLanFeatureExtractionPipeline",),
     "checkpoints": ("MUQ_MULAN_TINY", "MUQ_TINY"),
+    "loader": ("load",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 

@@ -20,7 +20,7 @@ FLOORS = (
     {"hub", "inference", "training", "evaluation"},
     {"__init__"},
     {"registration", "compat"},
-    {"dispatch"},
+    {"dispatch", "loader"},
     {"checkpoints", "audio"},
     {"storage"},
     {"models"},

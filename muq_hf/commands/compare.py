@@ -138,11 +138,11 @@ def _sides(arguments, tell) -> list:
 
 def _from_audio(arguments, tell) -> list:
     """Both sides embedded by every model that was named."""
-    from ..checkpoints import MUQ_TINY, or_own, short_name
+    from ..checkpoints import MUQ_TINY, model_or_default, short_name
     from ..evaluation.music_sets import write_table
 
     sides = []
-    for spec in arguments.model or [or_own(None, MUQ_TINY)]:
+    for spec in arguments.model or [model_or_default(None, MUQ_TINY)]:
         encoder = _encoder(arguments, spec)
         sources = [arguments.generated] + ([arguments.reference] if arguments.reference else [])
         pair = [
@@ -164,16 +164,16 @@ def _from_audio(arguments, tell) -> list:
 
 def _like_saved(arguments, settings: dict, table: Path):
     """The generated music, embedded as a table of --save-reference was."""
-    from ..checkpoints import of_this_installation
+    from ..checkpoints import relocate_own_weights
 
-    encoder = _encoder(arguments, of_this_installation(settings["spec"]))
+    encoder = _encoder(arguments, relocate_own_weights(settings["spec"]))
     arguments.clip_seconds = arguments.clip_seconds or settings["clip_seconds"]
     return _embedded(arguments, arguments.generated, encoder, settings["layers"], settings["row_seconds"], settings["equalised"])
 
 
 def _like_embed(arguments, settings: dict):
     """The generated music, embedded by `muq-hf embed` as the reference's table was."""
-    from ..checkpoints import of_this_installation
+    from ..checkpoints import relocate_own_weights
     from ..evaluation.music_sets import read_table
     from ..inference.embedding import embed_files
 
@@ -182,7 +182,7 @@ def _like_embed(arguments, settings: dict):
     options = {} if is_joint else {"layer": settings["layers"], "pool": settings["pool"]}
     embed_files(
         [arguments.generated],
-        of_this_installation(settings["model"]),
+        relocate_own_weights(settings["model"]),
         table,
         chunk_length_s=settings["chunk_length_s"],
         window_length_s=settings["window_length_s"],
@@ -216,13 +216,13 @@ def _embedded(arguments, source: Path, encoder, layers, row_seconds, equalised):
 
 
 def _adherence(arguments, sides, tell) -> dict:
-    from ..checkpoints import MUQ_MULAN_TINY, or_own, short_name
+    from ..checkpoints import MUQ_MULAN_TINY, model_or_default, short_name
     from ..devices import resolve_device
     from ..evaluation.adherence import read_prompts, text_adherence
     from ..evaluation.text_tagging import load_joint
 
     prompts = read_prompts(arguments.prompts)
-    name = or_own(arguments.text_model, MUQ_MULAN_TINY)
+    name = model_or_default(arguments.text_model, MUQ_MULAN_TINY)
     tell(f"text adherence: {short_name(name)}")
     model, processor = load_joint(name)
     model = model.to(resolve_device(arguments.device)).eval()

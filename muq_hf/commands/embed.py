@@ -13,8 +13,8 @@ from .options import Device, Inputs, Quiet, Revision
 EXAMPLES = """
 muq-hf embed songs/ --output songs.parquet
 muq-hf embed songs/ --output parts.parquet --chunk-length-s 10
-muq-hf embed songs/ --output frames/ --pool none
-muq-hf embed songs/ --output joint.parquet --mulan
+muq-hf embed songs/ --output frames/ --model muq-tiny --pool none
+muq-hf embed songs/ --output encoder.parquet --model muq-tiny --layer 4,8,12
 """
 
 
@@ -24,12 +24,10 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(
-            help="folder or Hub id of a MuQ or MuQ-MuLan, also in the published format (default: the package's muq-tiny)"
+            help="folder or Hub id of a MuQ-MuLan or MuQ, also in the published format; or muq-mulan-tiny (default) or muq-tiny"
         ),
     ] = None,
-    mulan: Annotated[
-        bool, typer.Option("--mulan", help="the package's muq-mulan-tiny: vectors of music and words alike")
-    ] = False,
+    mulan: Annotated[bool, typer.Option("--mulan", hidden=True)] = False,
     revision: Revision = None,
     layer: Annotated[
         str,
@@ -62,7 +60,8 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing output")] = False,
     quiet: Quiet = False,
 ) -> int:
-    """A row is the mean of a file's frames, 25 per second; with --chunk-length-s of a part of it, to search within songs. With
+    """A MuQ-MuLan gives one vector per file, which `muq-hf search` finds by words and by other music; with --chunk-length-s one
+    for every part, to search within songs. A MuQ gives the mean of its frames, 25 per second, of the chosen --layer; with
     --pool none all frames are written: one safetensors file per song, and manifest.jsonl.
 
     A run that was cut off loses the songs in progress at most: the same command with --resume (in place of --overwrite) continues
@@ -72,15 +71,15 @@ def run(
     Exit code: 0 all embedded, 1 some files failed, 2 wrong use, 130 interrupted.
     """
     if model and mulan:
-        raise ValueError("--mulan is the package's muq-mulan-tiny and --model another model: choose one.")
+        raise ValueError("--mulan is short for --model muq-mulan-tiny, and --model names another: choose one.")
     layers = _layers(layer)
-    from ..checkpoints import MUQ_MULAN_TINY, MUQ_TINY, or_own
+    from ..checkpoints import MUQ_MULAN_TINY, model_or_default
     from ..inference.embedding import embed_files
 
     try:
         report = embed_files(
             inputs,
-            or_own(model, MUQ_MULAN_TINY if mulan else MUQ_TINY, revision),
+            model_or_default(model, MUQ_MULAN_TINY, revision),
             output,
             layer=layers,
             pool=pool,

@@ -20,8 +20,9 @@ def run(
     licence: Licence = None,
     base_model: BaseModel = None,
 ) -> int:
+    from ..checkpoints import require_folder_or_id
     from ..hub.hub_folder import export_hub
 
-    export_hub(model, output, licence=licence, base_model=base_model)
+    export_hub(require_folder_or_id(model), output, licence=licence, base_model=base_model)
     print(f"Wrote {output}.")
     return DONE

@@ -31,10 +31,10 @@ def run(
     are free. Every file is compared with PyTorch in ONNX Runtime: batches of 1 and 3, padded, of 2, 10 and 30 s.
     """
     require("onnx", "onnx_ir", "onnxruntime")
-    from ..checkpoints import MUQ_TINY, or_own
+    from ..checkpoints import require_folder_or_id
     from ..onnx.check import table
     from ..onnx.onnx_files import export_onnx
 
-    rows = export_onnx(or_own(model, MUQ_TINY), output, precision, layers, split_at_mel, licence)
+    rows = export_onnx(require_folder_or_id(model), output, precision, layers, split_at_mel, licence)
     print(f"{table(rows)}\nWrote {output}.")
     return DONE

@@ -97,11 +97,11 @@ def run(
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
     require("sklearn", "mir_eval", "matplotlib")
 
-    from ..checkpoints import MUQ_TINY, or_own, short_name
+    from ..checkpoints import MUQ_TINY, model_or_default, short_name
     from ..evaluation.benchmark import Settings, evaluate
     from ..evaluation.report import markdown_table, write_report
 
-    arguments.model = arguments.model or [or_own(None, MUQ_TINY)]
+    arguments.model = arguments.model or [model_or_default(None, MUQ_TINY)]
     questions = _suite_questions(arguments) if arguments.suite else _manifest_questions(arguments)
     models = _models(arguments)
     settings = Settings(

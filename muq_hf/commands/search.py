@@ -12,7 +12,7 @@ from .options import Device, TableFormat
 
 
 EXAMPLES = """
-muq-hf embed songs/ --mulan --output songs.parquet --chunk-length-s 10
+muq-hf embed songs/ --output songs.parquet --chunk-length-s 10
 muq-hf search "calm piano, rainy mood" --index songs.parquet
 muq-hf search --like song.mp3 --index songs.parquet
 """
@@ -37,7 +37,7 @@ def run(
         raise ValueError("ask by words or by --like FILE, one of the two.")
     if text is not None and not text.strip():
         raise ValueError("the search text is empty: say what the music should sound like.")
-    from ..checkpoints import MUQ_MULAN_TINY, OWN, of_this_installation, or_own, say_whose
+    from ..checkpoints import MUQ_MULAN_TINY, model_or_default
     from ..inference.joint import JOINT_POOL, JointModel, made_with
     from ..inference.vector_index import VectorIndex
 
@@ -45,11 +45,9 @@ def run(
     settings = table.settings
     if settings.get("pool") != JOINT_POOL:
         raise ValueError(
-            f"{index} was not made with a MuQ-MuLan: embed the music with one (`muq-hf embed --mulan`) to search in it."
+            f"{index} was not made with a MuQ-MuLan: embed the music with one, for instance with --model muq-mulan-tiny."
         )
-    name = or_own(model or of_this_installation(settings["model"]), MUQ_MULAN_TINY)
-    if name in OWN:
-        say_whose(name)
+    name = model_or_default(model or settings["model"], MUQ_MULAN_TINY)
     if revision is None and model is None and not settings["revision"].startswith("sha256:"):
         revision = settings["revision"]  # the commit that the table was made with, whatever came after it
     elif not made_with(settings, name, revision):

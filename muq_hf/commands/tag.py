@@ -33,7 +33,7 @@ def run(
     """For every song the labels that fit best, with the cosine of music and text."""
     if top_k < 0:
         raise ValueError(f"--top-k must be 0 (all labels) or more, got {top_k}.")
-    from ..checkpoints import MUQ_MULAN_TINY, or_own
+    from ..checkpoints import MUQ_MULAN_TINY, model_or_default
     from ..inference.joint import JointModel
     from ..inference.sources import collect_inputs
     from ..inference.tagging import read_labels, tag_files
@@ -42,7 +42,7 @@ def run(
     if repeated:
         print(f"{labels}: labels that come more than once count once: {', '.join(repeated)}", file=sys.stderr)
     paths = collect_inputs(inputs)
-    name = or_own(model, MUQ_MULAN_TINY, revision)
+    name = model_or_default(model, MUQ_MULAN_TINY, revision)
     joint = JointModel(name, "both", revision, device)
     scores = tag_files(paths, words, joint, template, not quiet)
     rows = []

@@ -31,7 +31,7 @@ def run(
     output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="write the scores to this file")] = None,
 ) -> int:
     require("sklearn", "mir_eval")
-    from ..checkpoints import MUQ_MULAN_TINY, or_own, short_name
+    from ..checkpoints import MUQ_MULAN_TINY, model_or_default, short_name
     from ..devices import resolve_device
     from ..evaluation.builders import read_labelled
     from ..evaluation.guards import refuse_leak, training_music
@@ -44,7 +44,7 @@ def run(
         raise ValueError(f"choose one --label of: {', '.join(labels)}.")
     label = label or labels[0]
     clips = scored_clips(with_label(clips, label), split)
-    folder = or_own(model, MUQ_MULAN_TINY)
+    folder = model_or_default(model, MUQ_MULAN_TINY)
     trained_on = training_music(folder)
     if trained_on:
         refuse_leak(clips, trained_on, folder, clips[0].split)

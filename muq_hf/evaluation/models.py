@@ -1,13 +1,13 @@
 """A name → the encoder that it stands for: folders, Hub ids, baselines, random weights, adapters."""
 
 import torch
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig
+from transformers import AutoFeatureExtractor, AutoModel
 
-from ..checkpoints import short_name
-from ..models.configuration_muq import PRESETS, MuQConfig, is_muq_config
-from ..models.configuration_muq_mulan import is_mulan_config
+from ..checkpoints import resolve_name, short_name
+from ..loader import load, model_type, read_config, without_weight_bars
+from ..models.configuration_muq import PRESETS, MuQConfig
+from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.modeling_muq import MuQModel
-from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from ..storage.adapters import is_adapter, load_class
 from .baselines import BASELINES
 from .encoders import Encoder, MuQEncoder, TransformersEncoder
@@ -27,13 +27,10 @@ def load_encoder(spec: str, device: str = "cpu", trust_remote_code: bool = False
         return random_muq(spec.removeprefix(RANDOM), device)
     if is_adapter(spec):
         return load_class(spec)()
-    config, _ = PreTrainedConfig.get_config_dict(spec)
-    if is_muq_config(config):
-        return MuQEncoder(MuQModel.from_pretrained(spec, dtype=torch.float32).to(device), short_name(spec))
-    if is_mulan_config(config):
-        tower = MuQMuLanAudioModelWithProjection.from_pretrained(spec, dtype=torch.float32).audio_model.encoder
-        return MuQEncoder(tower.to(device), short_name(spec))
-    model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    if model_type(read_config(spec)) in (MuQConfig.model_type, MuQMuLanConfig.model_type):
+        return MuQEncoder(load(spec, "encoder", device=device).model, short_name(resolve_name(spec)))
+    with without_weight_bars():
+        model = AutoModel.from_pretrained(spec, dtype=torch.float32, trust_remote_code=trust_remote_code)
     extractor = AutoFeatureExtractor.from_pretrained(spec, trust_remote_code=trust_remote_code)
     return TransformersEncoder(model.to(device), extractor, spec)
 
@@ -45,7 +42,7 @@ def is_checkpoint(spec: str) -> bool:
 
 def random_muq(source: str, device: str = "cpu", seed: int = 0) -> MuQEncoder:
     """A MuQ with random weights: of a preset, or of the configuration in a folder."""
-    config = MuQConfig.from_preset(source) if source in PRESETS else MuQConfig.from_pretrained(source)
+    config = MuQConfig.from_preset(source) if source in PRESETS else MuQConfig.from_pretrained(resolve_name(source))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         model = MuQModel(config)

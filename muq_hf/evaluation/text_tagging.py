@@ -33,16 +33,15 @@ def scored_clips(clips: Sequence[Clip], split: str | None) -> list[Clip]:
 
 
 def load_joint(folder: str):
-    """→ model and processor of music and text. The Auto classes do not know the published format of MuQ-MuLan."""
-    from transformers import AutoModel, AutoProcessor, PreTrainedConfig
+    """→ model and processor of music and text: a MuQ-MuLan, or what transformers' Auto classes know (CLAP)."""
+    from transformers import AutoModel, AutoProcessor
 
-    from ..models.configuration_muq_mulan import is_mulan_config
-    from ..models.modeling_muq_mulan import MuQMuLanModel
-    from ..models.processing_muq_mulan import MuQMuLanProcessor
+    from ..loader import load, model_type, read_config, without_weight_bars
 
-    config, _ = PreTrainedConfig.get_config_dict(folder)
-    kinds = (MuQMuLanModel, MuQMuLanProcessor) if is_mulan_config(config) else (AutoModel, AutoProcessor)
-    return kinds[0].from_pretrained(folder, dtype=torch.float32), kinds[1].from_pretrained(folder)
+    if model_type(read_config(folder)) == "muq_mulan":
+        return load(folder)
+    with without_weight_bars():
+        return AutoModel.from_pretrained(folder, dtype=torch.float32), AutoProcessor.from_pretrained(folder)
 
 
 @torch.inference_mode()

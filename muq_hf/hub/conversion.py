@@ -5,8 +5,8 @@ import pickle
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedConfig
 
+from ..loader import read_config
 from ..models.configuration_muq import MuQConfig
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq import MuQFeatureExtractor
@@ -24,7 +24,7 @@ def convert_muq(source: str | Path, output: str | Path, licence: str | None = No
 
     Raises ValueError or OSError, naming file and tensor, for anything that is not a complete checkpoint of that format.
     """
-    config, _ = PreTrainedConfig.get_config_dict(source)
+    config = read_config(source)
     if not is_published_config(config):
         found = f"a {config['model_type']!r} model" if "model_type" in config else "an unknown format"
         raise ValueError(f"{source} is no published MuQ checkpoint: its config.json is that of {found}.")
@@ -70,7 +70,7 @@ def convert_muq_mulan(
     encoder's `config.json` and tokenizer are, if not in the published folder (`audio_model/`, `text_model/`), nor in the local
     cache or on the Hub under the names it gives. Raises ValueError or OSError that name what is missing or unknown.
     """
-    published, _ = PreTrainedConfig.get_config_dict(source)
+    published = read_config(source)
     if not is_published_mulan_config(published):
         found = f"a {published['model_type']!r} model" if "model_type" in published else "an unknown format"
         raise ValueError(f"{source} is no published MuQ-MuLan checkpoint: its config.json is that of {found}.")

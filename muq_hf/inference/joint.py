@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import PreTrainedConfig
 
 from ..audio import AudioError
-from ..devices import DTYPES, resolve_device
-from ..models.configuration_muq_mulan import is_mulan_config
+from ..loader import load, model_type, read_config
+from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
-from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel, MuQMuLanTextModelWithProjection
-from ..models.processing_muq_mulan import MuQMuLanProcessor
+from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel
 from ..storage.fingerprint import weights_hash
 from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, decode_file
 from .encoding import combine_windows
@@ -73,13 +71,11 @@ class JointModel:
     def __init__(
         self, model: str | os.PathLike, parts: str = "both", revision: str | None = None, device: str = "auto", dtype="float32"
     ):
-        kinds = {"audio": MuQMuLanAudioModelWithProjection, "text": MuQMuLanTextModelWithProjection, "both": MuQMuLanModel}
-        arguments = {} if revision is None else {"revision": revision}
-        config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
-        if not is_mulan_config(config):
-            raise ValueError(f"{model} is no MuQ-MuLan (model_type {config.get('model_type')!r}): words need one.")
-        self.processor = None if parts == "audio" else MuQMuLanProcessor.from_pretrained(model, **arguments)
-        self.model = kinds[parts].from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(resolve_device(device)).eval()
+        kind = model_type(read_config(model, revision))
+        if kind != MuQMuLanConfig.model_type:
+            raise ValueError(f"{model} is no MuQ-MuLan (model_type {kind!r}): words need one, for instance muq-mulan-tiny.")
+        part = "all" if parts == "both" else parts
+        self.model, self.processor = load(model, part, revision=revision, device=device, dtype=dtype)
         self._encode_windows = None if parts == "text" else JointEncoder(self.model)
 
     @torch.inference_mode()
@@ -113,8 +109,7 @@ class JointModel:
 
 def made_with(settings: dict, model: str | os.PathLike, revision: str | None) -> bool:
     """Whether the table with these `settings` was made with the music tower that `model` has now."""
-    arguments = {} if revision is None else {"revision": revision}
-    tower = MuQMuLanAudioModelWithProjection.from_pretrained(model, dtype=settings["dtype"], **arguments)
+    tower, _ = load(model, "audio", revision=revision, dtype=settings["dtype"])
     return weights_hash(tower) == settings["weights"]
 
 

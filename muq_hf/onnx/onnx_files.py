@@ -7,13 +7,13 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig, ProcessorMixin
 
+from ..checkpoints import resolve_name
 from ..hub.card import card_data_of
 from ..hub.folders import new_folder
-from ..models.configuration_muq import MuQConfig, is_muq_config
-from ..models.configuration_muq_mulan import is_mulan_config
+from ..loader import load, model_type, read_config
+from ..models.configuration_muq import MuQConfig
+from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq import MuQFeatureExtractor
-from ..models.modeling_muq import MuQModel
-from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanTextModelWithProjection
 from ..models.processing_muq_mulan import MuQMuLanProcessor
 from ..version import __version__
 from .check import SECONDS, Case, Row, compare, require_agreement, text_cases, wave_cases
@@ -48,19 +48,18 @@ def export_onnx(
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown or not precisions:
         raise ValueError(f"`precisions` must be some of {', '.join(PRECISIONS)}, got {', '.join(precisions) or 'none'}.")
-    config, _ = PreTrainedConfig.get_config_dict(source)
+    source = resolve_name(source)
+    kind = model_type(read_config(source))
     with new_folder(output) as folder, tempfile.TemporaryDirectory(dir=folder, prefix="parts.") as scratch:
         writer = _Writer(folder, Path(scratch), list(dict.fromkeys(precisions)), split_at_mel, _metadata(source, licence))
-        if is_muq_config(config):
+        if kind == MuQConfig.model_type:
             _export_encoder(writer, source, layers, seconds)
-        elif is_mulan_config(config):
+        elif kind == MuQMuLanConfig.model_type:
             if layers:
                 raise ValueError(f"`layers` are for a MuQ; {source} is a MuQ-MuLan, which gives vectors of the joint space.")
             _export_mulan(writer, source, seconds)
         else:
-            raise ValueError(
-                f"{source} has the model_type {config.get('model_type')!r}; those that can be exported: muq, muq_mulan."
-            )
+            raise ValueError(f"{source} has the model_type {kind!r}; those that can be exported: muq, muq_mulan.")
     return writer.rows
 
 
@@ -75,7 +74,7 @@ def _metadata(source: str | os.PathLike, licence: str | None) -> dict[str, str]:
 
 
 def _export_encoder(writer: "_Writer", source, layers: Sequence[int], seconds: tuple[float, ...]) -> None:
-    model = MuQModel.from_pretrained(source).float().eval()
+    model = load(source, "encoder").model
     config = model.config
     bad = [layer for layer in layers if not 0 <= layer <= config.num_hidden_layers]
     if bad:
@@ -95,7 +94,7 @@ def _export_encoder(writer: "_Writer", source, layers: Sequence[int], seconds: t
 def _export_mulan(writer: "_Writer", source, seconds: tuple[float, ...]) -> None:
     """One tower after the other, so that one is in memory at a time."""
     processor = MuQMuLanProcessor.from_pretrained(source)
-    model = MuQMuLanAudioModelWithProjection.from_pretrained(source).float().eval()
+    model = load(source, "audio").model
     config = model.config
     if config.clip_rule != "duration":
         raise ValueError(
@@ -106,7 +105,7 @@ def _export_mulan(writer: "_Writer", source, seconds: tuple[float, ...]) -> None
     writer.write("audio_model", audio_parts(model.audio_model), cases, _rates(config.audio_config))
     del model, cases
 
-    model = MuQMuLanTextModelWithProjection.from_pretrained(source).float().eval()
+    model = load(source, "text").model
     vocabulary, pad_id = config.text_config.vocab_size, config.text_config.pad_token_id
     cases = text_cases(vocabulary, pad_id, config.max_text_tokens, lambda *x: {"text_embeds": model(*x).text_embeds})
     prepare(model)

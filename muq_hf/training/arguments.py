@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 
+from ..checkpoints import resolve_name
 from ..models.configuration_muq import MelRVQConfig, MuQConfig
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 
@@ -72,6 +73,7 @@ class IterateArguments:
 
     def __post_init__(self):
         self.model = _as_dict(self.model)
+        self.teacher = self.teacher and resolve_name(self.teacher)
         if self.rounds < 1:
             raise ValueError(f"`rounds` must be at least 1, got {self.rounds}.")
 
@@ -98,6 +100,8 @@ class MuLanArguments:
 
     def __post_init__(self):
         self.model = _as_dict(self.model)
+        self.start = self.start and resolve_name(self.start)
+        self.music_encoder = self.music_encoder and resolve_name(self.music_encoder)
 
 
 @dataclass

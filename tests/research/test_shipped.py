@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, pipeline
 
 from muq_hf import MUQ_MULAN_TINY, MUQ_TINY
-from muq_hf.checkpoints import of_this_installation
+from muq_hf.checkpoints import relocate_own_weights
 from muq_hf.cli import main
 from muq_hf.evaluation.guards import training_music
 
@@ -94,8 +94,8 @@ def test_commands_take_them_when_no_model_is_named(tmp_path, capsys, monkeypatch
     labels.write_text("orchestra\nmetal\n")
     quiet = ["--workers", "0", "--quiet"]
     for command, name in (
-        (["embed", *clips, "--output", str(tmp_path / "frames.parquet"), *quiet], "muq-tiny"),
-        (["embed", *clips, "--output", str(index), "--mulan", *quiet], "muq-mulan-tiny"),
+        (["embed", *clips, "--output", str(tmp_path / "encoder.parquet"), "--model", "muq-tiny", *quiet], "muq-tiny"),
+        (["embed", *clips, "--output", str(index), *quiet], "muq-mulan-tiny"),
         (["tag", *clips, "--labels", str(labels), "--quiet"], "muq-mulan-tiny"),
     ):
         assert main(command) == 0
@@ -123,10 +123,10 @@ def test_probe_and_zero_shot_take_them_too(tmp_path, capsys):
 
 def test_index_of_another_installation_is_searched_with_this_one(tmp_path):
     elsewhere = tmp_path / "old" / "site-packages" / "muq_hf" / "checkpoints" / "muq-mulan-tiny"
-    assert of_this_installation(str(elsewhere)) == MUQ_MULAN_TINY
+    assert relocate_own_weights(str(elsewhere)) == MUQ_MULAN_TINY
     elsewhere.mkdir(parents=True)
-    assert of_this_installation(str(elsewhere)) == str(elsewhere)
-    assert of_this_installation("OpenMuQ/MuQ-MuLan-large") == "OpenMuQ/MuQ-MuLan-large"
+    assert relocate_own_weights(str(elsewhere)) == str(elsewhere)
+    assert relocate_own_weights("OpenMuQ/MuQ-MuLan-large") == "OpenMuQ/MuQ-MuLan-large"
 
 
 def test_model_card_is_valid_and_finished():
