@@ -27,7 +27,12 @@ from muq_hf.training.latent_teachers import load_teacher
 
 
 HERE = Path(__file__).resolve().parent
-TASKS = {"instrument": ("notes", "family"), "pitch": ("notes", "pitch_class"), "key": ("key", "key"), "chord": ("chord", "chords")}
+TASKS = {
+    "instrument": ("notes", "family"),
+    "pitch": ("notes", "pitch_class"),
+    "key": ("key", "key"),
+    "chord": ("chord", "chords"),
+}
 ITEMS = {"train": 1200, "valid": 400}  # of each task at the most
 RATE = 24_000  # Hz
 CLIP_SECONDS = 10.0  # of longer items, from the start
