@@ -8,6 +8,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_muq import attention_function, eager_attention_forward
+from .batch_norm_muq import FreezableBatchNorm1d
 from .spectrogram_muq import zero_padding
 
 
@@ -92,7 +93,7 @@ class ConvolutionModule(nn.Module):
         self.layer_norm = nn.LayerNorm(D)
         self.gate_proj = nn.Linear(D, 2 * D, bias=False)
         self.depthwise = nn.Conv2d(D, D, (kernel, 1), padding=(kernel // 2, 0), groups=D, bias=False)
-        self.batch_norm = nn.BatchNorm1d(D)
+        self.batch_norm = FreezableBatchNorm1d(D)
         self.activation = ACT2FN[config.hidden_act]
         self.out_proj = nn.Linear(D, D, bias=False)
         self.dropout = nn.Dropout(config.conv_dropout)

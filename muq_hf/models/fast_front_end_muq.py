@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .batch_norm_muq import FreezableBatchNorm2d
 from .batches_muq import is_traced
 from .front_end_muq import ConvBlock, ConvFrontEnd, halve
 from .spectrogram_muq import zero_padding
@@ -52,7 +53,7 @@ def can_take_over(front_end: ConvFrontEnd, mel: torch.Tensor) -> bool:
         can_skip_call(ConvFrontEnd, front_end)
         and can_skip_call(ConvBlock, *blocks)
         and can_skip_call(nn.Conv2d, *convolutions)
-        and can_skip_call(nn.BatchNorm2d, *norms)
+        and can_skip_call(FreezableBatchNorm2d, *norms)
         and can_skip_call(type(projection), projection)  # its one call is not cut into several before a hook's eyes
     )
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .batch_norm_muq import FreezableBatchNorm2d
 from .spectrogram_muq import zero_padding
 from .windowing_muq import FRONT_END_STRIDE
 
@@ -19,11 +20,11 @@ class ConvBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
-        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.norm1 = FreezableBatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2 = FreezableBatchNorm2d(out_channels)
         self.conv3 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
-        self.norm3 = nn.BatchNorm2d(out_channels)
+        self.norm3 = FreezableBatchNorm2d(out_channels)
 
     def forward(self, x, lengths=None):
         """x: [B, C, M, T]; lengths: [B] frames after this block, or None → [B, C', M / 2, ⌈T / 2⌉]."""

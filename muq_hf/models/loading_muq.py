@@ -1,5 +1,6 @@
 """`from_pretrained` that also reads the published checkpoint format, and never leaves part of the encoder random."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ class LoadingMixin:
     """
 
     _model_types = ("muq", "mel_rvq")  # a MuQ's folder holds its Mel-RVQ too
+    _new_parts: tuple[str, ...] = ()  # beginnings of the names of tensors that a checkpoint may lack
+    _advice_if_lacking = ""
 
     @classmethod
     def from_pretrained(
@@ -73,9 +76,17 @@ class LoadingMixin:
             raise ValueError(f"{where}: tensor {key!r} has shape {tuple(found)}, the model needs {tuple(needed)}.{cure}")
         missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
         if missing:
-            raise ValueError(f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.")
+            raise ValueError(
+                f"{where} lacks {len(missing)} tensors of {cls.__name__}, the first: {missing[0]!r}.{cls._advice_if_lacking}"
+            )
         warn_if_emulated(model)
         return (model, info) if output_loading_info else model
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
+        """As in transformers; a model whose code came out of an exported folder takes all of that code along."""
+        if __name__.startswith("transformers_modules"):
+            copy_code(self.name_or_path, save_directory, self.config)
+        super().save_pretrained(save_directory, **kwargs)
 
     def _apply(self, fn, recurse=True):
         """Move or convert the model, by `.to()` and its like, and warn as `from_pretrained` does."""
@@ -98,9 +109,8 @@ class LoadingMixin:
 
     @classmethod
     def _must_be_loaded(cls, key: str) -> bool:
-        """Heads may start fresh; the encoder and the tokenizer may not."""
-        is_base_model = not hasattr(cls, "_new_parts")
-        return is_base_model or not key.startswith(cls._new_parts)
+        """Whether a model without this tensor is refused: heads may start anew; the encoder and a trained tokenizer may not."""
+        return not key.startswith(cls._new_parts)
 
     @classmethod
     def _config_with_fields(cls, source, hub_arguments, kwargs) -> PreTrainedConfig:
@@ -109,6 +119,26 @@ class LoadingMixin:
         for name in [name for name in kwargs if hasattr(config, name) and name not in ("dtype", "attn_implementation")]:
             setattr(config, name, kwargs.pop(name))
         return config
+
+
+def copy_code(source: str, target: str | Path, config: PreTrainedConfig) -> None:
+    """Copy the modules of the exported folder `source`, and drop names in `config` of modules that are not there any more.
+
+    Names that begin with a Hub id ("OWNER/NAME--module.Class") stay: they are found there.
+    """
+    folder = Path(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    for module in Path(source).glob("*_muq*.py") if source else ():
+        if not (folder / module.name).exists():
+            shutil.copyfile(module, folder / module.name)
+
+    def is_there(name: str) -> bool:
+        return "--" in name or (folder / f"{name.split('.')[0]}.py").exists()
+
+    if hasattr(config, "auto_map"):
+        config.auto_map = {kind: name for kind, name in config.auto_map.items() if is_there(name)}
+    if hasattr(config, "custom_pipelines"):
+        config.custom_pipelines = {task: fields for task, fields in config.custom_pipelines.items() if is_there(fields["impl"])}
 
 
 def read_safetensors(path: str | Path) -> dict:

@@ -36,6 +36,8 @@ class MelRVQModel(MuQPreTrainedModel):
     config_class = MelRVQConfig
     base_model_prefix = "mel_rvq"
     supports_gradient_checkpointing = False
+    _no_split_modules = []
+    _keep_in_fp32_modules_strict = ["quantizer"]
     _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^muq\."]
 
     def __init__(self, config: MelRVQConfig):

@@ -77,6 +77,9 @@ def _frozen_batch_statistics(model: nn.Module):
             norm.num_batches_tracked.copy_(count)
 
 
+NORMS = ["batch_norm", "norm1", "norm2", "norm3"]  # their statistics are too fine for half precision
+
+
 class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
     config_class = MuQConfig
     base_model_prefix = "muq"
@@ -89,8 +92,7 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    # Tokens must not depend on the dtype, and normalisation statistics are too fine for half precision.
-    _keep_in_fp32_modules_strict = ["quantizer", "batch_norm", "norm1", "norm2", "norm3"]
+    _keep_in_fp32_modules_strict = NORMS
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -116,6 +118,10 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
             init.zeros_(module.unused_steps)
         elif hasattr(module, "layer_weights"):
             init.constant_(module.layer_weights, 1.0 / module.layer_weights.numel())
+
+    def get_input_embeddings(self):
+        """None: music is no sequence of ids. Libraries that ask, to leave embeddings out of a quantisation, are told so."""
+        return None
 
     def _get_feat_extract_output_lengths(self, input_lengths):
         """Encoder frames that so many samples give (an int or a tensor of them)."""
@@ -209,7 +215,15 @@ def keep_wanted(states: tuple, wanted: set[int]) -> tuple | None:
 
 
 class MuQForPreTraining(MuQPreTrainedModel):
-    """Masked token prediction: hear noise in place of masked blocks, name the tokens of the clean music (section 3.3)."""
+    """Masked token prediction: hear noise in place of masked blocks, name the tokens of the clean music (section 3.3).
+
+    An encoder alone can be loaded too, its head then starts anew; its tokenizer, which would mean nothing, only where it is a
+    random projection or none (`quantizer_type="none"`, with targets from elsewhere).
+    """
+
+    _keep_in_fp32_modules_strict = [*NORMS, "quantizer"]  # tokens must not depend on the dtype
+    _new_parts = ("head.", "quantizer.projection", "quantizer.codebook")
+    _advice_if_lacking = ' A model without a tokenizer is loaded with `quantizer_type="none"` and trained with `target_tokens`.'
 
     def __init__(self, config: MuQConfig):
         super().__init__(config)

@@ -92,23 +92,23 @@ class VectorQuantizer(nn.Module):
     def _replace_stale_codes(self, latents, codes):
         """Give codes that nothing chose for `stale_steps` steps the direction of random inputs of this batch.
 
-        With several processes a code is unused if no process chose it, and all take the replacements of the first.
+        With several processes a code is unused if no process chose it, and all take the replacements of the first. It is not
+        looked whether there are such codes at all: a GPU would have to be waited for to know.
         """
+        V = len(self.unused_steps)
         distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        counts = torch.bincount(codes.flatten(), minlength=len(self.unused_steps))
+        counts = torch.zeros_like(self.unused_steps).index_add_(0, codes.flatten(), torch.ones_like(codes.flatten()))
         if distributed:
             dist.all_reduce(counts)
         self.unused_steps.add_(1).masked_fill_(counts > 0, 0)
-        stale = (self.unused_steps >= self.stale_steps).nonzero().squeeze(1)
-        if len(stale) == 0:
-            return
+        is_stale = self.unused_steps >= self.stale_steps
         directions = F.normalize(latents.flatten(0, 1), dim=-1)
-        order = torch.randperm(len(directions)).to(stale.device)  # different inputs, as long as there are enough
-        replacements = directions[order[stale % len(order)]].to(self.codebook.weight.dtype)
+        order = torch.randperm(len(directions)).to(codes.device)  # different inputs, as long as there are enough
+        replacements = directions[order[torch.arange(V, device=codes.device) % len(order)]].to(self.codebook.weight.dtype)
         if distributed:
             dist.broadcast(replacements, src=0)
-        self.codebook.weight[stale] = replacements
-        self.unused_steps[stale] = 0
+        self.codebook.weight.copy_(torch.where(is_stale.unsqueeze(1), replacements, self.codebook.weight))
+        self.unused_steps.masked_fill_(is_stale, 0)
 
 
 class Float32Module(nn.Module):

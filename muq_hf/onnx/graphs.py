@@ -6,8 +6,8 @@ from torch import nn
 
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.modeling_muq import MuQModel
-from ..models.modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
 from ..models.pooling_muq import pool_frames
+from ..models.towers_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
 from ..models.windowing_muq import FRONT_END_STRIDE
 
 

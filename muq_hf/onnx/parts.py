@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..models.modeling_muq import MuQModel
-from ..models.modeling_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
+from ..models.towers_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
 from .graphs import AudioTower, Clips, Encoder, Mel, TextTower
 
 

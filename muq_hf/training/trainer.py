@@ -17,11 +17,12 @@ class RunningSums:
 
     def __init__(self):
         self._sums: dict[str, torch.Tensor] = {}
+        self.weight = 1  # of what is added; 0 adds the names alone, which all processes must have
 
     @torch.no_grad()
     def add(self, **values: torch.Tensor) -> None:
         for name, value in values.items():
-            value = value.detach().double() if value.is_floating_point() else value.detach()
+            value = self.weight * (value.detach().double() if value.is_floating_point() else value.detach())
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def take(self) -> dict[str, torch.Tensor]:
@@ -98,6 +99,31 @@ class StageTrainer(Trainer):
                 "checkpoints are whole. Lower `learning_rate`, lengthen `warmup_steps`, or set `max_grad_norm`; then --resume."
             )
         return loss
+
+    def prediction_step(self, model, inputs, *args, **kwargs):
+        """Without the clips that fill up the last batches of several processes: they would count twice.
+
+        Who has nothing else evaluates one of them all the same, because processes wait for each other, and counts nothing.
+        """
+        size = len(next(iter(inputs.values())))
+        num_own = self._num_own_clips(size)
+        if num_own < size:
+            inputs = {name: value[: max(num_own, 1)] for name, value in inputs.items()}
+        self.sums[False].weight = int(num_own > 0)
+        try:
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        finally:
+            self.sums[False].weight = 1
+
+    def _num_own_clips(self, size: int) -> int:
+        """Of the `size` clips of this process' batch, those that no other process has. Only the last batches have others.
+
+        Together they hold `remainder` clips, dealt in the order of the processes; 0 says that no batch was filled up.
+        """
+        state = self.accelerator.gradient_state
+        if self.args.world_size == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return size
+        return min(max(state.remainder - self.args.process_index * size, 0), size)
 
     def log(self, logs, start_time=None):
         is_train, is_eval = "loss" in logs, any(key.startswith("eval_") for key in logs)

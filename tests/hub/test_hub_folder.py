@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedConfig
 
 from muq_hf.hub.hub_folder import export_hub
+from muq_hf.models.loading_muq import copy_code
 from muq_hf.storage.training_record import read_record, write_record
 
 
@@ -75,6 +76,33 @@ def test_saving_an_exported_model_again_leaves_no_dangling_code_references(expor
     AutoModel.from_pretrained(exported).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert not {"auto_map", "custom_pipelines"} & config.keys()
+
+
+SAVE_AGAIN = """
+import sys
+sys.modules["muq_hf"] = None
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
+folder, again = sys.argv[1:]
+for auto in (AutoModel, AutoFeatureExtractor):
+    auto.from_pretrained(folder, trust_remote_code=True).save_pretrained(again)
+AutoModelForAudioClassification.from_pretrained(again, trust_remote_code=True, num_labels=2)
+pipeline("feature-extraction", model=again, trust_remote_code=True)
+"""
+
+
+def test_a_model_saved_again_without_the_package_has_all_its_code(exported, tmp_path):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    command = [sys.executable, "-c", SAVE_AGAIN, str(exported), str(tmp_path / "again")]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
+def test_names_of_code_that_is_gone_are_dropped(tmp_path):
+    config = PreTrainedConfig()
+    config.auto_map = {"AutoModel": "modeling_muq.MuQModel", "AutoConfig": "owner/name--configuration_muq.MuQConfig"}
+    config.custom_pipelines = {"feature-extraction": {"impl": "pipeline_muq.MuQFeatureExtractionPipeline"}}
+    copy_code("", tmp_path, config)
+    assert config.auto_map == {"AutoConfig": "owner/name--configuration_muq.MuQConfig"} and config.custom_pipelines == {}
 
 
 def test_unknown_licence_is_refused(micro_folder, tmp_path):

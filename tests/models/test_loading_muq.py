@@ -202,6 +202,27 @@ def test_tensor_of_another_shape_is_named(micro_folder, tmp_path):
         MuQModel.from_pretrained(damaged(micro_folder, tmp_path, shrink))
 
 
+@pytest.fixture
+def encoder_folder(micro_folder, tmp_path):
+    """An encoder without head and tokenizer."""
+    MuQModel.from_pretrained(micro_folder).save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+@pytest.mark.parametrize("tokenizer", [{"quantizer_type": "none"}, {"quantizer_type": "random_projection", "num_codebooks": 1}])
+def test_an_encoder_alone_can_start_pretraining(encoder_folder, tokenizer):
+    model = MuQForPreTraining.from_pretrained(encoder_folder, **tokenizer)
+    encoder = MuQModel.from_pretrained(encoder_folder).state_dict()
+    assert all(torch.equal(tensor, encoder[name]) for name, tensor in model.muq.state_dict().items())
+    tokens = {"target_tokens": torch.zeros(1, 10, 4, dtype=torch.long)} if tokenizer["quantizer_type"] == "none" else {}
+    assert torch.isfinite(model(torch.randn(1, 9600), **tokens).loss)
+
+
+def test_a_trained_tokenizer_is_not_made_up(encoder_folder):
+    with pytest.raises(ValueError, match='lacks .* tensors of MuQForPreTraining.*`quantizer_type="none"`'):
+        MuQForPreTraining.from_pretrained(encoder_folder)
+
+
 FIRST_SHAPES = {"gate_proj": (64, 32, 1), "out_proj": (32, 32, 1), "depthwise": (32, 1, 31)}
 
 

@@ -11,7 +11,16 @@ import pytest
 import torch
 from checks import MICRO, perturb_statistics, relative_error, wave_of
 
-from muq_hf import MelRVQConfig, MelRVQModel, MuQConfig, MuQFeatureExtractor, MuQForPreTraining, MuQModel
+from muq_hf import (
+    MelRVQConfig,
+    MelRVQModel,
+    MuQConfig,
+    MuQFeatureExtractor,
+    MuQForAudioFrameClassification,
+    MuQForPreTraining,
+    MuQForSequenceClassification,
+    MuQModel,
+)
 from muq_hf.models.fast_front_end_muq import can_take_over
 
 
@@ -448,6 +457,58 @@ def test_adapters_and_quantisation_reach_the_convolution_modules(micro_model):
         wave = torch.randn(1, 9600)
         states = [model(wave).last_hidden_state for model in (quantized, micro_model)]
     assert torch.cosine_similarity(*states, dim=-1).min() > 0.99
+
+
+def test_statistics_of_frozen_batch_norms_stay(micro_config):
+    """What training computes with them is what evaluation will."""
+    dropouts = dict.fromkeys(("hidden_dropout", "activation_dropout", "attention_dropout", "conv_dropout"), 0.0)
+    model = MuQModel(MuQConfig(**MICRO, **dropouts))
+    perturb_statistics(model)
+    model.requires_grad_(False)
+    model.encoder.layer_norm.requires_grad_(True)
+    before, wave = copy.deepcopy(dict(model.named_buffers())), torch.randn(2, 9600)
+    trained = model.train()(wave).last_hidden_state
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    torch.testing.assert_close(trained, model.eval()(wave).last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_a_saved_adapter_is_what_was_trained(micro_folder, tmp_path):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    def base():
+        torch.manual_seed(0)
+        return MuQForSequenceClassification.from_pretrained(micro_folder, num_labels=3)
+
+    settings = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], modules_to_save=["projector", "classifier"])
+    model = get_peft_model(base(), settings).train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(5):
+        model(torch.randn(4, 9600), labels=torch.tensor([0, 1, 2, 0])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(tmp_path / "adapter")
+    again = PeftModel.from_pretrained(base(), tmp_path / "adapter")
+    wave = torch.randn(1, 9600)
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(wave).logits, model.eval()(wave).logits, atol=1e-5, rtol=1e-5)
+
+
+MODEL_CLASSES = (MuQModel, MuQForPreTraining, MuQForSequenceClassification, MuQForAudioFrameClassification, MelRVQModel)
+
+
+@pytest.mark.parametrize("model_class", MODEL_CLASSES)
+def test_lists_name_parts_that_the_model_has(model_class):
+    model = model_class(MelRVQConfig() if model_class is MelRVQModel else MuQConfig(**MICRO))
+    parts = {part for name, _ in model.named_modules() for part in name.split(".")}
+    classes = {type(module).__name__ for module in model.modules()}
+    assert set(model_class._keep_in_fp32_modules_strict) <= parts
+    assert set(model_class._no_split_modules) <= classes
+
+
+@pytest.mark.parametrize("model_class", MODEL_CLASSES)
+def test_music_has_no_embeddings_of_ids(model_class):
+    """Quantisation by torchao asks for them, to leave them out."""
+    assert model_class(MelRVQConfig() if model_class is MelRVQModel else MuQConfig(**MICRO)).get_input_embeddings() is None
 
 
 def test_device_map_auto_loads(micro_folder):

@@ -1,6 +1,7 @@
 """MuQ-MuLan against the published package, and the promises of its interface."""
 
 import copy
+import inspect
 import warnings
 
 import pytest
@@ -135,7 +136,7 @@ def test_a_tail_too_short_for_the_model_changes_next_to_nothing(model):
 def test_many_clips_in_several_runs_give_what_they_give_at_once(model, monkeypatch):
     wave = music(45.0)
     at_once = audio_vector(model, wave)
-    monkeypatch.setattr("muq_hf.models.modeling_muq_mulan.CLIPS_AT_ONCE", 2)
+    monkeypatch.setattr("muq_hf.models.towers_muq_mulan.CLIPS_AT_ONCE", 2)
     torch.testing.assert_close(audio_vector(model, wave), at_once, atol=1e-5, rtol=0)
 
 
@@ -234,6 +235,50 @@ def test_gradient_checkpointing_gives_the_same_gradients_and_statistics():
         torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-4, msg=name)
     for a, b in zip(plain.buffers(), checkpointed.buffers(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def pairs(*seconds):
+    texts = ["rock", "a calm piano", "drums"][: len(seconds)]
+    waves = [music(s, seed).numpy() for seed, s in enumerate(seconds)]
+    return tiny_processor()(text=texts, audio=waves, sampling_rate=24_000).convert_to_tensors("pt")
+
+
+def test_the_loss_of_one_pair_is_nothing(model):
+    """There is nothing to tell it from, as in CLIP."""
+    loss = model(**pairs(1), return_loss=True).loss
+    assert loss.item() == 0 and loss.requires_grad
+
+
+def test_hidden_states_and_attentions_are_those_of_the_towers():
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    inputs = pairs(3, 12)
+    with torch.no_grad():
+        output = model(**inputs, output_hidden_states=True, output_attentions=True)
+        plain = model(**inputs)
+    audio, text = output.audio_model_output, output.text_model_output
+    clips, tokens = 3, inputs["input_ids"].shape[1]  # 12 s are two clips
+    assert [tuple(state.shape) for state in audio.hidden_states] == 2 * [(clips, 250, 16)]
+    assert [tuple(weights.shape) for weights in audio.attentions] == [(clips, 2, 250, 250)]
+    assert [tuple(state.shape) for state in text.hidden_states] == 2 * [(2, tokens, 24)]
+    assert [tuple(weights.shape) for weights in text.attentions] == [(2, 2, tokens, tokens)]
+    torch.testing.assert_close(output.audio_embeds, plain.audio_embeds, atol=1e-5, rtol=0)
+    assert plain.audio_model_output.hidden_states is None and plain.text_model_output.attentions is None
+
+
+def test_hidden_states_of_many_clips_in_several_runs_are_those_at_once(model, monkeypatch):
+    wave = music(45.0)[None]
+    with torch.no_grad():
+        at_once = model.audio_model(wave, output_hidden_states=True).hidden_states
+        monkeypatch.setattr("muq_hf.models.towers_muq_mulan.CLIPS_AT_ONCE", 2)
+        in_runs = model.audio_model(wave, output_hidden_states=True).hidden_states
+    for one, other in zip(at_once, in_runs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model_class", [MuQMuLanModel, MuQMuLanAudioModelWithProjection, MuQMuLanTextModelWithProjection])
+def test_main_input_is_the_first_argument(model_class):
+    assert model_class.main_input_name == list(inspect.signature(model_class.forward).parameters)[1]
 
 
 def test_unknown_clip_rule_is_refused(model):

@@ -111,7 +111,8 @@ def two_ranks_or_one(data: str, folder: str, port: str) -> None:
         "attention_dropout": 0.0,
         "conv_dropout": 0.0,
     }
-    config |= {"eval_strategy": "no", "eval_share": 0.0, "logging_steps": 1, "save_strategy": "no"}
+    config |= {"eval_strategy": "steps", "eval_steps": 3, "eval_share": 0.4, "num_eval_clips": 3}  # which fill no two batches
+    config |= {"logging_steps": 1, "save_strategy": "no", "per_device_eval_batch_size": 2}
     one, two = Path(folder, "one"), Path(folder, "two")
     code = in_child(train, "muq", config, {"data": data, "output_dir": str(one), "gradient_accumulation_steps": 4})
     assert code == 0, code

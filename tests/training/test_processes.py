@@ -97,6 +97,18 @@ def test_two_processes_train_as_one_that_accumulates(ranks):
     assert losses("one") == pytest.approx(losses("two"), abs=1e-4)
 
 
+def test_two_processes_evaluate_every_clip_once(ranks):
+    """Three clips for two processes: a fourth, that fills up the last batch, is not counted."""
+
+    def evaluation(run):
+        rows = map(json.loads, (ranks / run / "metrics.jsonl").read_text().splitlines())
+        return next(row for row in rows if "eval_loss" in row)
+
+    one, two = evaluation("one"), evaluation("two")
+    assert one["eval_masked_tokens"] == two["eval_masked_tokens"]
+    assert one["eval_codebook_1/target_perplexity"] == pytest.approx(two["eval_codebook_1/target_perplexity"])
+
+
 def test_all_processes_replace_the_same_codes_by_the_same_vectors(ranks):
     first, second = (torch.load(ranks / f"rank{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(first["state"][name], second["state"][name]) for name in first["state"])
