@@ -1,5 +1,6 @@
 """Model cards: where weights come from decides their licence, and an unknown licence is never guessed."""
 
+import re
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -9,6 +10,9 @@ PUBLISHED_LICENCES = {  # Hub id of the authors' weights: licence, from their mo
     "OpenMuQ/MuQ-large-msd-iter": "cc-by-nc-4.0",
     "OpenMuQ/MuQ-MuLan-large": "cc-by-nc-4.0",
 }
+
+LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 
 TEMPLATE = """---
 {{ card_data }}
@@ -45,15 +49,23 @@ PIPELINE_TAGS = {"muq": "feature-extraction", "mel_rvq": "feature-extraction", "
 
 
 def card_data_of(source: str | Path) -> tuple[str | None, str | None]:
-    """Licence and base model that are known for a Hub id or a folder with a card; None where nothing says so."""
+    """Licence and base model that are known for a Hub id or a folder with a card; None where nothing says so.
+
+    Of a card only what looks like a licence or a Hub id is taken: it is another's text, and comes into a card of ours.
+    """
     if str(source) in PUBLISHED_LICENCES:
         return PUBLISHED_LICENCES[str(source)], str(source)
     readme = Path(source) / "README.md"
     if not readme.is_file():
         return None, None
-    data = ModelCard.load(readme, ignore_metadata_errors=True).data
+    try:
+        data = ModelCard.load(readme, ignore_metadata_errors=True).data
+    except Exception as error:  # whatever another's YAML brings up
+        raise ValueError(f"{readme} has no readable metadata ({type(error).__name__}): mend it, or move it away.") from None
     base_model = data.base_model[0] if isinstance(data.base_model, list) and data.base_model else data.base_model
-    return data.license or PUBLISHED_LICENCES.get(base_model), base_model or None
+    base_model = base_model if isinstance(base_model, str) and HUB_ID.fullmatch(base_model) else None
+    licence = data.license if isinstance(data.license, str) and LICENCE.fullmatch(data.license) else None
+    return licence or PUBLISHED_LICENCES.get(base_model), base_model
 
 
 def model_card(model_type: str, name: str, licence: str, base_model: str | None) -> ModelCard:

@@ -16,7 +16,7 @@ from ..models.processing_muq_mulan import published_processor
 from ..models.published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
 from ..models.published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
 from .card import card_data_of, model_card
-from .folders import new_folder
+from .folders import drop_code_references, new_folder
 
 
 def convert_muq(source: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None) -> None:
@@ -93,5 +93,6 @@ def _save(model, processor, source, output, licence, base_model) -> None:
     with new_folder(output) as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
+        drop_code_references(folder)
         if licence:
             model_card(model.config.model_type, Path(output).name, licence, base_model).save(folder / "README.md")

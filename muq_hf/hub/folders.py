@@ -1,5 +1,7 @@
-"""Output folders that appear whole or not at all."""
+"""Output folders that appear whole or not at all, and hold nothing of a stranger's but weights and settings."""
 
+import fnmatch
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,29 @@ from pathlib import Path
 from ..storage.training_record import forget_places
 
 
-LEFT_BEHIND = ("README.md", "training_args.bin")  # they name places on the machine of the training
+# What a model's folder may take along. Not code, pickles, optimizer states, hidden files, nor the card: it is written anew.
+MODEL_FILES = (
+    "config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "training_files.jsonl",
+    "attribution.jsonl",
+    "LICENSE*",
+    "NOTICE*",
+)
+CODE_REFERENCES = ("auto_map", "custom_pipelines")  # fields of JSON files by which transformers finds code to run
 
 
 @contextmanager
@@ -33,8 +57,33 @@ def new_folder(output: str | Path) -> Iterator[Path]:
 
 
 def copy_model_files(model: Path, folder: Path) -> None:
-    """The files of a trained model, without code and card, and without what tells where on its machine the music lay."""
-    for file in model.iterdir():
-        if file.is_file() and file.suffix != ".py" and file.name not in LEFT_BEHIND:
-            shutil.copy2(file, folder)
+    """The files of a trained model that stand on the list, without references to code and without the places of its music.
+
+    Links are left out, save those of the Hub's cache, which lead into the cache of the same model.
+    """
+    blobs = (model.resolve().parent.parent / "blobs").resolve()
+    for file in sorted(model.iterdir()):
+        is_listed = any(fnmatch.fnmatchcase(file.name, pattern) for pattern in MODEL_FILES)
+        is_inside = not file.is_symlink() or file.resolve().parent == blobs
+        if is_listed and is_inside and file.is_file():
+            shutil.copy(file, folder)
+    drop_code_references(folder)
     forget_places(folder)
+
+
+def drop_code_references(folder: Path) -> None:
+    """Take the fields that name code to run out of every JSON file. Raises ValueError for one that cannot be read."""
+    for file in folder.glob("*.json"):
+        try:
+            content = json.loads(file.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file.name} is no readable JSON file ({type(error).__name__}: {error}).") from None
+        cleaned = _without_code_references(content)
+        if cleaned != content:
+            file.write_text(json.dumps(cleaned, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _without_code_references(content):
+    if isinstance(content, dict):
+        return {key: _without_code_references(value) for key, value in content.items() if key not in CODE_REFERENCES}
+    return [_without_code_references(value) for value in content] if isinstance(content, list) else content

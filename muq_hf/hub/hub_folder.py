@@ -74,6 +74,7 @@ def export_hub(model: str | Path, output: str | Path, licence: str | None = None
 
     with new_folder(output) as folder:
         copy_model_files(model, folder)
+        config = _read_json(folder / "config.json", f"{model}/config.json is a link to another place")
         entries = [*AUTO_MAPS[model_type].values(), FEATURE_EXTRACTORS[model_type]]
         config["auto_map"] = AUTO_MAPS[model_type]
         if model_type in PIPELINES:

@@ -115,7 +115,7 @@ def published_processor(
     """
     place, arguments = tower_source("text_model", published, source, text, "tokenizer_config.json", hub_arguments)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **arguments)
     except (OSError, ValueError) as error:
         raise OSError(
             f"the text encoder's tokenizer (tokenizer.json, or sentencepiece.bpe.model, with tokenizer_config.json) is not in "
