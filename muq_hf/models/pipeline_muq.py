@@ -1,12 +1,7 @@
 """`pipeline("feature-extraction")` for music: files, URLs, bytes, arrays → the model's frames, or one vector per item."""
 
-import http.client
-import io
 import mmap
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,18 +10,16 @@ from torch.utils.data import IterableDataset
 from transformers.pipelines.base import ChunkPipeline
 
 from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, resample, stream_audio
+from .downloads_muq import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD_BYTES, download
 from .feature_extraction_muq import MuQFeatureExtractor, as_float32
 from .modeling_muq import MuQModel
 from .pooling_muq import FrameStatistics, check_pool, crossfade, frame_statistics, join_statistics, pool_statistics
-from .samples_muq import AudioError, check_samples
+from .samples_muq import check_samples
 from .windowing_muq import Window, WindowLengths, frame_times, stream_windows
 
 
 BLOCK_LENGTH = 5.0  # seconds of a file that are decoded at a time
-DOWNLOAD_TIMEOUT = 60.0  # seconds without an answer
 MAX_ARRAY_CHANNELS = 2  # an array of more rows than this is more likely a batch
-NOT_FOUND = (404, 410)  # HTTP status
-URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"  # that stay as they are; spaces and letters with accents are quoted
 JOINS = ("cut", "fade")
 
 
@@ -76,6 +69,8 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             return_timestamps: give a dictionary of `features` and `timestamps`, the start and end (seconds) of each frame, or of
                 the whole where frames are pooled.
             return_tensors: give tensors in place of nested lists.
+            timeout: longest time that a download may take (seconds); default: 300.
+            max_download_bytes: largest file that is downloaded; default: 512 MiB.
 
         Returns:
             per input [1, T, D] frames or [1, D] vectors ([1, 2·D] for `mean+std`); with a list of L layers [1, L, T, D] or
@@ -99,6 +94,8 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         pool: str | None = None,
         return_timestamps: bool | None = None,
         return_tensors: bool | None = None,
+        timeout: float | None = None,
+        max_download_bytes: int | None = None,
     ) -> tuple[dict, dict, dict]:
         if pool is not None:
             check_pool(pool)
@@ -106,18 +103,27 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             raise ValueError(f"`join` must be one of {', '.join(JOINS)}, got {join!r}.")
         if layers is not None:
             layers = self._checked_layers(layers)
-        preprocess = {"sampling_rate": sampling_rate, "chunk_length_s": chunk_length_s, "stride_length_s": stride_length_s}
+        preprocess = {"sampling_rate": sampling_rate, "timeout": timeout, "max_download_bytes": max_download_bytes}
+        preprocess |= {"chunk_length_s": chunk_length_s, "stride_length_s": stride_length_s}
         forward = {"layers": layers, "pool": pool, "join": join}
         postprocess = {**forward, "return_timestamps": return_timestamps, "return_tensors": return_tensors}
         return tuple({k: v for k, v in given.items() if v is not None} for given in (preprocess, forward, postprocess))
 
-    def preprocess(self, inputs, sampling_rate=None, chunk_length_s=None, stride_length_s=None) -> Iterator[dict]:
+    def preprocess(
+        self,
+        inputs,
+        sampling_rate=None,
+        chunk_length_s=None,
+        stride_length_s=None,
+        timeout=DOWNLOAD_TIMEOUT,
+        max_download_bytes=MAX_DOWNLOAD_BYTES,
+    ) -> Iterator[dict]:
         """One input → its windows, each as a batch of one with its `place`.
 
         That is the window's first frame, from where to where to keep its frames, and the sample at which those end.
         """
         config = self.model.config
-        blocks = self._blocks(inputs, sampling_rate)
+        blocks = self._blocks(inputs, sampling_rate, timeout, max_download_bytes)
         if chunk_length_s:
             lengths = WindowLengths.from_seconds(
                 chunk_length_s, stride_length_s, config.sampling_rate, config.samples_per_frame, config.min_samples
@@ -191,13 +197,19 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         indices = [int(index) % (num_layers + 1) for index in indices]
         return indices if isinstance(layers, (list, tuple)) else indices[0]
 
-    def _blocks(self, inputs, sampling_rate: int | None) -> Iterator[np.ndarray]:
+    def _blocks(
+        self,
+        inputs,
+        sampling_rate: int | None,
+        timeout: float = DOWNLOAD_TIMEOUT,
+        max_download_bytes: int = MAX_DOWNLOAD_BYTES,
+    ) -> Iterator[np.ndarray]:
         """Any input → mono float32 blocks [n] at the model's rate. Raises ValueError and AudioError."""
         rate = self.model.config.sampling_rate
         if isinstance(inputs, dict):
             inputs, sampling_rate = _unpack(inputs)
         if isinstance(inputs, str) and inputs.startswith(("http://", "https://")):
-            inputs = _download(inputs)
+            inputs = download(inputs, timeout, max_download_bytes)
         if hasattr(inputs, "get_all_samples"):  # torchcodec's AudioDecoder: [C, S]
             samples = inputs.get_all_samples()
             inputs, sampling_rate = samples.data.float().mean(dim=0), samples.sample_rate
@@ -275,19 +287,3 @@ def _checked_rate(sampling_rate) -> int:
         limits = f"{MIN_SAMPLING_RATE} and {MAX_SAMPLING_RATE}"
         raise ValueError(f"`sampling_rate` must be a whole number of Hz between {limits}, got {sampling_rate!r}.")
     return rate
-
-
-def _download(url: str) -> io.BytesIO:
-    """The file at an address, named by it. Raises AudioError."""
-    address = urllib.parse.quote(url, safe=URL_CHARACTERS)
-    request = urllib.request.Request(address, headers={"User-Agent": "muq_hf"})  # some servers refuse Python's own
-    try:
-        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
-            file = io.BytesIO(response.read())
-    except urllib.error.HTTPError as error:
-        reason = "missing" if error.code in NOT_FOUND else "unreadable"
-        raise AudioError(reason, f"Cannot download {url}: {error}.") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise AudioError("unreadable", f"Cannot download {url}: {error}.") from error
-    file.name = url
-    return file

@@ -34,25 +34,33 @@ class MuQMuLanFeatureExtractionPipeline(MuQFeatureExtractionPipeline):
             sampling_rate: the rate of bare arrays (Hz); default: the model's.
             batch_size: inputs that go through the model at once, all music or all text.
             return_tensors: give tensors in place of nested lists.
+            timeout, max_download_bytes: bounds of a download, as for [`MuQFeatureExtractionPipeline`].
 
         Returns:
             per input [1, P]. Raises ValueError, or AudioError with its reason, for inputs that give no usable audio or text.
         """
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(self, sampling_rate: int | None = None, return_tensors: bool | None = None):
-        preprocess, postprocess = {"sampling_rate": sampling_rate}, {"return_tensors": return_tensors}
+    def _sanitize_parameters(
+        self,
+        sampling_rate: int | None = None,
+        return_tensors: bool | None = None,
+        timeout: float | None = None,
+        max_download_bytes: int | None = None,
+    ):
+        preprocess = {"sampling_rate": sampling_rate, "timeout": timeout, "max_download_bytes": max_download_bytes}
+        postprocess = {"return_tensors": return_tensors}
         preprocess, postprocess = ({k: v for k, v in given.items() if v is not None} for given in (preprocess, postprocess))
         return preprocess, {}, postprocess
 
-    def preprocess(self, inputs, sampling_rate=None) -> Iterator[dict]:
+    def preprocess(self, inputs, sampling_rate=None, **download_bounds) -> Iterator[dict]:
         """One input → a batch of one."""
         if isinstance(inputs, dict) and "text" in inputs:
             yield {"is_last": True, **self._tokenize(inputs["text"])}
         elif isinstance(inputs, str) and not _is_source(inputs):
             yield {"is_last": True, **self._tokenize(inputs)}
         else:
-            wave = np.concatenate(list(self._blocks(inputs, sampling_rate)))
+            wave = np.concatenate(list(self._blocks(inputs, sampling_rate, **download_bounds)))
             rate = self.model.config.sampling_rate
             yield {"is_last": True, **self.feature_extractor(wave, sampling_rate=rate, return_tensors="pt")}
 
