@@ -17,6 +17,7 @@ _PUBLIC = {
     "models.mel_rvq_muq": ("MelRVQModel",),
     "models.classification_muq": ("MuQForAudioFrameClassification", "MuQForSequenceClassification"),
     "models.pipeline_muq": ("MuQFeatureExtractionPipeline",),
+    "models.pipeline_classification_muq": ("MuQAudioClassificationPipeline",),
     "models.configuration_muq_mulan": ("MuQMuLanConfig",),
     "models.feature_extraction_muq_mulan": ("MuQMuLanFeatureExtractor",),
     "models.processing_muq_mulan": ("MuQMuLanProcessor",),

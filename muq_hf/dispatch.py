@@ -1,7 +1,8 @@
-"""One "feature-extraction" task for music and for text: the model's type decides."""
+"""The tasks "feature-extraction" and "audio-classification" for music and for other models: the model's type decides."""
 
-from transformers import AutoTokenizer, FeatureExtractionPipeline
+from transformers import AudioClassificationPipeline, AutoTokenizer, FeatureExtractionPipeline
 
+from .models.pipeline_classification_muq import MuQAudioClassificationPipeline
 from .models.pipeline_muq import MuQFeatureExtractionPipeline
 from .models.pipeline_muq_mulan import MuQMuLanFeatureExtractionPipeline
 
@@ -27,6 +28,17 @@ class FeatureExtractionDispatch(FeatureExtractionPipeline):
         if audio_pipeline is not None:
             return audio_pipeline(model=model, feature_extractor=feature_extractor, **kwargs)
         return FeatureExtractionPipeline(model=model, tokenizer=tokenizer or _load_tokenizer(model), **kwargs)
+
+
+class AudioClassificationDispatch(AudioClassificationPipeline):
+    """Builds our pipeline for a classifier on MuQ and transformers' own for every other model; no object of it exists."""
+
+    _load_feature_extractor = None
+
+    def __new__(cls, *, model, feature_extractor=None, **kwargs):
+        is_ours = model.config.model_type in AUDIO_PIPELINES
+        pipeline_class = MuQAudioClassificationPipeline if is_ours else AudioClassificationPipeline
+        return pipeline_class(model=model, feature_extractor=feature_extractor, **kwargs)
 
 
 def _load_tokenizer(model):

@@ -10,7 +10,7 @@ PACKAGE = __name__.rpartition(".")[0]
 
 
 def register() -> None:
-    """Register the classes with transformers' Auto classes, and the music pipeline with the task "feature-extraction"."""
+    """Register the classes with transformers' Auto classes, and the music pipelines with their tasks."""
     from transformers import (
         AutoConfig,
         AutoFeatureExtractor,
@@ -22,7 +22,7 @@ def register() -> None:
     )
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .dispatch import FeatureExtractionDispatch
+    from .dispatch import AudioClassificationDispatch, FeatureExtractionDispatch
     from .models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
     from .models.configuration_muq import MelRVQConfig, MuQConfig
     from .models.configuration_muq_mulan import MuQMuLanConfig
@@ -50,6 +50,7 @@ def register() -> None:
         auto_class.register(config_class, registered, exist_ok=True)
     # Not `register_pipeline`: that warns, and marks every saved text model with a pipeline of ours.
     PIPELINE_REGISTRY.supported_tasks["feature-extraction"]["impl"] = FeatureExtractionDispatch
+    PIPELINE_REGISTRY.supported_tasks["audio-classification"]["impl"] = AudioClassificationDispatch
 
 
 def register_when_imported() -> None:

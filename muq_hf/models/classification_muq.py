@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -11,6 +12,21 @@ from .pooling_muq import pool_frames
 
 
 IGNORED_LABEL = -100
+
+
+class LayerMean(nn.Module):
+    """Hidden states, L × [B, T, D] → their mean, weighted by the softmax of learned numbers; a plain mean at first.
+
+    A module of its own, as PEFT trains and stores whole modules beside its adapters.
+    """
+
+    def __init__(self, num_states: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_states))
+
+    def forward(self, states):
+        weights = torch.softmax(self.logits, dim=0)
+        return sum(weight * state for weight, state in zip(weights, states, strict=True))
 
 
 class _MuQClassifier(MuQPreTrainedModel):
@@ -22,8 +38,13 @@ class _MuQClassifier(MuQPreTrainedModel):
         super().__init__(config)
         self.muq = MuQModel(config)
         if config.use_weighted_layer_sum:
-            num_states = config.num_hidden_layers + 1
-            self.layer_weights = nn.Parameter(torch.full((num_states,), 1.0 / num_states))
+            self.layer_weights = LayerMean(config.num_hidden_layers + 1)
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, LayerMean):
+            init.zeros_(module.logits)
 
     def freeze_base_model(self) -> None:
         """Train the classifier alone: no gradients for the encoder, and its batch statistics stay as they are."""
@@ -31,10 +52,19 @@ class _MuQClassifier(MuQPreTrainedModel):
         self._base_model_is_frozen = True
         self.muq.eval()
 
+    def freeze_batch_statistics(self) -> None:
+        """Train the encoder too, but with the batch statistics that it has: a few clips have none worth taking."""
+        self._batch_statistics_are_frozen = True
+        self.train(self.training)
+
     def train(self, mode: bool = True):
         super().train(mode)
         if getattr(self, "_base_model_is_frozen", False):
             self.muq.eval()
+        elif getattr(self, "_batch_statistics_are_frozen", False):
+            for module in self.muq.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     def _encode(self, input_values, attention_mask, output_hidden_states, output_attentions):
@@ -50,21 +80,42 @@ class _MuQClassifier(MuQPreTrainedModel):
         )
         states = outputs.last_hidden_state
         if need_all:
-            weights = torch.softmax(self.layer_weights, dim=0)
-            states = sum(weight * state for weight, state in zip(weights, outputs.hidden_states, strict=True))
+            states = self.layer_weights(outputs.hidden_states)
         return states, keep_wanted(outputs.hidden_states, wanted), outputs
 
 
 class MuQForSequenceClassification(_MuQClassifier):
-    """Scores for a whole clip: hidden states → projection → mean over the music → classes (layout of Wav2Vec2's classifier)."""
+    """Scores for a whole clip: hidden states → projection → pooling over the music → classes (layout of Wav2Vec2's classifier).
 
-    _new_parts = ("layer_weights", "projector", "classifier")
+    Pooling by attention and a hidden layer make it the head of MuQ-Eval.
+    """
+
+    _new_parts = ("layer_weights", "projector", "frame_scores", "hidden", "classifier")
 
     def __init__(self, config):
         super().__init__(config)
-        self.projector = nn.Linear(config.hidden_size, config.classifier_proj_size)
-        self.classifier = nn.Linear(config.classifier_proj_size, config.num_labels)
+        P = config.classifier_proj_size
+        pooled_size = 2 * P if config.classifier_pool == "mean+std" else P
+        self.projector = nn.Linear(config.hidden_size, P)
+        if config.classifier_pool == "attention":
+            self.frame_scores = nn.Linear(P, 1)
+        if config.classifier_layers == 2:
+            self.hidden = nn.Linear(pooled_size, P)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(P if config.classifier_layers == 2 else pooled_size, config.num_labels)
         self.post_init()
+
+    def head(self, states: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        """states [B, T, D], frame_mask [B, T] → logits [B, num_labels]."""
+        frames = self.projector(states)
+        if self.config.classifier_pool == "attention":
+            scores = self.frame_scores(frames).squeeze(-1).masked_fill(frame_mask == 0, float("-inf"))
+            pooled = torch.einsum("bt,btp->bp", scores.softmax(dim=1), frames)
+        else:
+            pooled = pool_frames(frames, frame_mask, self.config.classifier_pool)
+        if self.config.classifier_layers == 2:
+            pooled = F.gelu(self.hidden(pooled))
+        return self.classifier(self.dropout(pooled))
 
     @can_return_tuple
     def forward(
@@ -82,8 +133,7 @@ class MuQForSequenceClassification(_MuQClassifier):
         left open it follows from `num_labels` and the dtype of the labels, as elsewhere in transformers.
         """
         states, hidden_states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
-        pooled = pool_frames(self.projector(states), outputs.attention_mask, "mean")
-        logits = self.classifier(pooled)
+        logits = self.head(states, outputs.attention_mask)
         return SequenceClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
@@ -107,12 +157,23 @@ class MuQForSequenceClassification(_MuQClassifier):
 class MuQForAudioFrameClassification(_MuQClassifier):
     """Scores for every frame (25 per second): beats, structure, melody."""
 
-    _new_parts = ("layer_weights", "classifier")
+    _new_parts = ("layer_weights", "hidden", "classifier")
 
     def __init__(self, config):
         super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        size = config.hidden_size
+        if config.classifier_layers == 2:
+            self.hidden = nn.Linear(size, config.classifier_proj_size)
+            size = config.classifier_proj_size
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(size, config.num_labels)
         self.post_init()
+
+    def head(self, states: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """states [B, T, D] → logits [B, T, num_labels]; no frame sees another here, so the mask decides nothing."""
+        if self.config.classifier_layers == 2:
+            states = F.gelu(self.hidden(states))
+        return self.classifier(self.dropout(states))
 
     @can_return_tuple
     def forward(
@@ -124,12 +185,13 @@ class MuQForAudioFrameClassification(_MuQClassifier):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> TokenClassifierOutput:
-        """labels: [B, T] class indices (−100 is ignored), or [B, T, num_labels] numbers from 0 to 1 (several at once).
+        """labels: [B, T] class indices (−100 is ignored), [B, T, num_labels] numbers from 0 to 1 (several at once), or with
+        `config.problem_type` "regression" [B, T, num_labels] numbers, NaN where there is none.
 
         logits: [B, T, num_labels]. Frames of padding count for nothing.
         """
         states, hidden_states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
-        logits = self.classifier(states)
+        logits = self.head(states)
         return TokenClassifierOutput(
             loss=None if labels is None else self._loss(logits, labels, outputs.attention_mask.bool()),
             logits=logits,
@@ -137,13 +199,15 @@ class MuQForAudioFrameClassification(_MuQClassifier):
             attentions=outputs.attentions,
         )
 
-    @staticmethod
-    def _loss(logits, labels, is_music):
+    def _loss(self, logits, labels, is_music):
         if labels.shape[:2] != logits.shape[:2]:
             raise ValueError(
                 f"`labels` must cover the {logits.shape[1]} frames of each item, got shape {tuple(labels.shape)}; "
                 "`_get_feat_extract_output_lengths` gives the number of frames."
             )
+        if self.config.problem_type == "regression":
+            is_known = is_music.unsqueeze(-1) & ~labels.isnan()
+            return F.mse_loss(logits[is_known].float(), labels[is_known].float())
         if labels.ndim == 3:
             return F.binary_cross_entropy_with_logits(logits[is_music].float(), labels[is_music].float())
         labels = labels.masked_fill(~is_music, IGNORED_LABEL)

@@ -34,6 +34,9 @@ PRESETS = {
 }
 
 
+CLASSIFIER_POOLS = ("mean", "mean+std", "attention")
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
@@ -203,7 +206,12 @@ class MuQConfig(SpectrogramConfig):
         mask_prob: probability that a block is masked.
         mask_noise_std: standard deviation of the noise that replaces a masked block.
         use_weighted_layer_sum: classify from a learned mean of all hidden states instead of the last.
-        classifier_proj_size: width between pooling and class scores.
+        classifier_proj_size: width of the projection that classifiers pool over time.
+        classifier_pool: of a clip's frames: "mean", "mean+std", or "attention" (weights that are learned).
+        classifier_layers: 1, or 2 for a hidden layer (GELU) before the class scores.
+        classifier_dropout: before the class scores.
+        classifier_clip_seconds: length of the clips that a classifier was trained on (s): longer audio is classified in windows
+            of it, 30 s if it is not known.
         Further arguments: see [`SpectrogramConfig`].
     """
 
@@ -234,6 +242,10 @@ class MuQConfig(SpectrogramConfig):
         mask_noise_std: float = 0.1,
         use_weighted_layer_sum: bool = False,
         classifier_proj_size: int = 256,
+        classifier_pool: str = "mean",
+        classifier_layers: int = 1,
+        classifier_dropout: float = 0.0,
+        classifier_clip_seconds: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -268,6 +280,12 @@ class MuQConfig(SpectrogramConfig):
             attention_dropout=attention_dropout,
             conv_dropout=conv_dropout,
             mask_prob=mask_prob,
+            classifier_dropout=classifier_dropout,
+        )
+        _require(
+            classifier_pool in CLASSIFIER_POOLS and classifier_layers in (1, 2),
+            f"`classifier_pool` must be one of {', '.join(CLASSIFIER_POOLS)} and `classifier_layers` 1 or 2, got "
+            f"{classifier_pool!r} and {classifier_layers!r}.",
         )
         _require_quantizer(quantizer_type, num_codebooks, valid=("residual", "random_projection", "none"))
         mask_frames = mask_seconds * self.frame_rate
@@ -299,6 +317,10 @@ class MuQConfig(SpectrogramConfig):
         self.mask_noise_std = mask_noise_std
         self.use_weighted_layer_sum = use_weighted_layer_sum
         self.classifier_proj_size = classifier_proj_size
+        self.classifier_pool = classifier_pool
+        self.classifier_layers = classifier_layers
+        self.classifier_dropout = classifier_dropout
+        self.classifier_clip_seconds = classifier_clip_seconds
 
     @property
     def mask_frames(self) -> int:

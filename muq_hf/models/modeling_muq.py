@@ -116,8 +116,6 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
             module.reset_parameters()
         elif hasattr(module, "unused_steps"):
             init.zeros_(module.unused_steps)
-        elif hasattr(module, "layer_weights"):
-            init.constant_(module.layer_weights, 1.0 / module.layer_weights.numel())
 
     def get_input_embeddings(self):
         """None: music is no sequence of ids. Libraries that ask, to leave embeddings out of a quantisation, are told so."""

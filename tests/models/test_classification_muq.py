@@ -20,10 +20,18 @@ def batch():
     return waves, MuQFeatureExtractor()(waves, sampling_rate=24_000, return_tensors="pt")
 
 
-@pytest.mark.parametrize("use_weighted_layer_sum", [False, True])
-def test_scores_of_a_clip_do_not_depend_on_its_batch(batch, use_weighted_layer_sum):
+HEADS = [
+    {},
+    {"use_weighted_layer_sum": True},
+    {"classifier_pool": "mean+std", "classifier_layers": 2},
+    {"classifier_pool": "attention", "classifier_layers": 2, "classifier_dropout": 0.5},
+]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_scores_of_a_clip_do_not_depend_on_its_batch(batch, head):
     waves, padded = batch
-    model = build(MuQForSequenceClassification, num_labels=5, use_weighted_layer_sum=use_weighted_layer_sum)
+    model = build(MuQForSequenceClassification, num_labels=5, **head)
     with torch.no_grad():
         together = model(**padded).logits
         alone = torch.cat([model(wave[None]).logits for wave in waves])
@@ -135,3 +143,39 @@ def test_another_number_of_labels_names_the_cure(tmp_path):
     build(MuQForSequenceClassification, num_labels=3).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="ignore_mismatched_sizes=True"):
         MuQForSequenceClassification.from_pretrained(tmp_path, num_labels=5)
+
+
+def test_attention_pools_by_the_softmax_of_its_scores(batch):
+    """Written out for one clip: projection, a score for each frame, weighted mean, hidden layer, classes."""
+    model = build(MuQForSequenceClassification, num_labels=3, classifier_pool="attention", classifier_layers=2)
+    wave = batch[0][0][None]
+    with torch.no_grad():
+        frames = model.projector(model.muq(wave).last_hidden_state[0])  # [T, P]
+        weights = torch.softmax(frames @ model.frame_scores.weight[0] + model.frame_scores.bias, dim=0)
+        expected = model.classifier(F.gelu(model.hidden(weights @ frames)))
+        torch.testing.assert_close(model(wave).logits[0], expected)
+
+
+def test_frame_numbers_are_fitted_where_they_are_known(batch):
+    model = build(MuQForAudioFrameClassification, num_labels=1, problem_type="regression")
+    output = model(**batch[1])
+    labels = torch.randn(output.logits.shape)
+    labels[:, 3:] = float("nan")
+    loss = model(**batch[1], labels=labels).loss
+    torch.testing.assert_close(loss, F.mse_loss(output.logits[:, :3], labels[:, :3]))
+
+
+def test_frozen_statistics_stay_while_the_weights_train():
+    model = build(MuQForSequenceClassification, num_labels=2)
+    model.freeze_batch_statistics()
+    before = {name: tensor.clone() for name, tensor in model.muq.named_buffers() if "running" in name}
+    model.train()
+    model(torch.randn(2, 4800), labels=torch.tensor([0, 1])).loss.backward()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.muq.named_buffers() if "running" in name)
+    assert model.muq.encoder.layers[0].ffn1.up_proj.weight.grad is not None
+
+
+@pytest.mark.parametrize("wrong", [{"classifier_pool": "max"}, {"classifier_layers": 3}])
+def test_unknown_heads_are_refused(wrong):
+    with pytest.raises(ValueError, match="classifier_pool"):
+        MuQConfig(**MICRO, **wrong)
