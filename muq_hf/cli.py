@@ -39,6 +39,7 @@ COMMANDS = {
     "train all": Entry("train:all_stages", "the stages 1 to 3 in turn"),
     "train distil": Entry("train:distil", "MuQ by regression on the latents of other encoders (not in the paper)"),
     "train mulan": Entry("train:mulan", "MuQ-MuLan from music and text"),
+    "train classifier": Entry("train:classifier", "classes, tags or numbers of clips or frames, from your own labels"),
     "data check": Entry("data", "decode all music once: hours, rates, silence, broken files, duplicates"),
     "probe": Entry("probe", "ask what a model's features know: probes and retrieval on labelled music", TRAINING),
     "zero-shot": Entry("zero_shot", "tag labelled music by text alone, and score the tags", TRAINING),

@@ -19,13 +19,20 @@ muq-hf train iterate CONFIG.json --data MUSIC --output RUN --teacher MUQ/final
 muq-hf train all CONFIG.json --data MUSIC --output RUN --max-steps 1000
 muq-hf train distil CONFIG.json --data MUSIC --output RUN --teachers chroma timbre
 muq-hf train mulan CONFIG.json --data PAIRS.jsonl --output RUN
+muq-hf train classifier CONFIG.json --data LABELLED.jsonl --output RUN
 torchrun --nproc_per_node N -m muq_hf train STAGE CONFIG.json ...
 """
 DETAILS = """Every option can also be written in CONFIG.json, with underscores; the command line goes before the file.
 
 The finished model is in RUN/final. After an interruption the same command with --resume continues.
 """
-PAIRS = 'Every line of the manifest --data is {"path": ..., "text": ...} or {"path": ..., "tags": [...]}.'
+DATA_OF = {
+    "mulan": ('Every line of the manifest --data is {"path": ..., "text": ...} or {"path": ..., "tags": [...]}.',),
+    "classifier": (
+        'Every line of the manifest --data is {"path": ..., "label": ...}, as for `muq-hf probe`: a class, tags, numbers, '
+        '[[start, end, name], ...] or {"events": [...]}; "split" and "group" may be given.',
+    ),
+}
 Config = Annotated[str, typer.Argument(metavar="CONFIG.json", help="settings of the run")]
 Output = Annotated[
     str | None, typer.Option(metavar="RUN", help="run folder; the model comes into RUN/final", rich_help_panel="Run")
@@ -46,6 +53,8 @@ def _stage(stage: str) -> DeferredCommand:
     flags: set[str] = set()
 
     def function():
+        if stage == "classifier":
+            require("sklearn", "mir_eval")
         from ..training.stage_options import stage_options
 
         options = stage_options(stage)
@@ -56,7 +65,7 @@ def _stage(stage: str) -> DeferredCommand:
             return _train(stage, config, _spelled(named, output, resume))
 
         run.__signature__ = inspect.Signature([*_FIXED, *map(_parameter, options)], return_annotation=int)
-        run.__doc__ = f"{DETAILS}\n\n{PAIRS}" if stage == "mulan" else DETAILS
+        run.__doc__ = "\n\n".join([DETAILS, *DATA_OF.get(stage, ())])
         return run
 
     return DeferredCommand(function, _check, lambda arguments: _with_truth_values(arguments, flags))
@@ -119,4 +128,5 @@ def _train(stage: str, config: str, settings: list[str]) -> int:
     return DONE
 
 
-mel_rvq, muq, iterate, all_stages, distil, mulan = map(_stage, ("mel_rvq", "muq", "iterate", "all", "distil", "mulan"))
+STAGES = ("mel_rvq", "muq", "iterate", "all", "distil", "mulan", "classifier")
+mel_rvq, muq, iterate, all_stages, distil, mulan, classifier = map(_stage, STAGES)

@@ -17,6 +17,7 @@ from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 from ..checkpoints import resolve_name
 from ..models.configuration_muq import MelRVQConfig, MuQConfig
 from ..models.configuration_muq_mulan import MuQMuLanConfig
+from .classifier_arguments import ClassifierArguments
 
 
 @dataclass
@@ -176,6 +177,20 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
         "warmup_steps": 0.08,
         "weight_decay": 0.01,
     },
+    "classifier": {  # ours
+        "clip_seconds": 10.0,
+        "eval_strategy": "epoch",
+        "learning_rate": 1e-3,
+        "load_best_model_at_end": True,
+        "logging_strategy": "epoch",
+        "lr_scheduler_type": "cosine",
+        "max_steps": -1,
+        "num_train_epochs": 30,
+        "per_device_train_batch_size": 16,
+        "save_strategy": "epoch",
+        "warmup_steps": 0.1,
+        "weight_decay": 0.01,
+    },
     "mulan": {
         "adam_beta2": 0.99,
         "clip_seconds": 10.0,
@@ -189,6 +204,7 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
     },
 }
 STAGE_ARGUMENTS = {
+    "classifier": ClassifierArguments,
     "mel_rvq": MelRVQArguments,
     "muq": MuQArguments,
     "latent_rvq": MelRVQArguments,
@@ -198,7 +214,15 @@ STAGE_ARGUMENTS = {
 }
 FIRST_STAGES = (MelRVQConfig, MuQConfig)  # which share a `model` given on the command line of `train all`
 MODEL_CONFIGS = dict.fromkeys(STAGE_ARGUMENTS, FIRST_STAGES) | {"mulan": (MuQMuLanConfig,)}
-PARENTS = {"mel_rvq": None, "muq": None, "latent_rvq": "mel_rvq", "iterate": "muq", "mulan": None, "distil": None}
+PARENTS = {
+    "mel_rvq": None,
+    "muq": None,
+    "latent_rvq": "mel_rvq",
+    "iterate": "muq",
+    "mulan": None,
+    "distil": None,
+    "classifier": None,
+}
 NOT_INHERITED = {"latent_rvq": ("statistics_clips",), "iterate": ("targets",)}
 
 
@@ -274,8 +298,9 @@ def build_settings(flat: dict, stage: str, output_dir: Path) -> Settings:
         flat["warmup_steps"] = flat["max_steps"] - 1
     data, own, training = HfArgumentParser(types).parse_dict(flat)
     _check(data, training)
-    check_model_fields(own.model, *MODEL_CONFIGS[stage])
-    check_model_fields(own.model.get("audio_config", {}), MuQConfig)  # of a MuQ-MuLan
+    model = getattr(own, "model", {})  # a classifier has no such setting
+    check_model_fields(model, *MODEL_CONFIGS[stage])
+    check_model_fields(model.get("audio_config", {}), MuQConfig)  # of a MuQ-MuLan
     return Settings(data, own, training, flat)
 
 

@@ -15,7 +15,12 @@ from .muq import MuQStage
 from .run_folder import RunFolder, has_weights_of, link_or_copy
 
 
-SINGLE_STAGES = {"mel_rvq": MelRVQStage, "muq": MuQStage, "mulan": MuLanStage, "distil": DistillationStage}
+SINGLE_STAGES = {
+    "mel_rvq": MelRVQStage,
+    "muq": MuQStage,
+    "mulan": MuLanStage,
+    "distil": DistillationStage,
+}
 
 
 def train(stage: str, config: str | Path | dict, overrides: dict | None = None) -> Path:
@@ -39,6 +44,10 @@ def train(stage: str, config: str | Path | dict, overrides: dict | None = None) 
         return chain.all(output)
     if stage == "iterate":
         return chain.iterate(output, {})
+    if stage == "classifier":
+        from .classifier import ClassifierStage  # which needs the extra `eval` for its scores
+
+        return chain.single(ClassifierStage, stage, output, {})
     return chain.single(SINGLE_STAGES[stage], stage, output, {})
 
 

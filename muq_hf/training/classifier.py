@@ -1,0 +1,245 @@
+"""A classifier on a MuQ from labelled clips: the head alone, with adapters (LoRA), or the whole model."""
+
+import logging
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, set_seed
+
+from ..checkpoints import MUQ_TINY, or_own
+from ..evaluation.labelled_clips import read_manifest, write_manifest
+from ..models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
+from ..models.configuration_muq import MuQConfig
+from ..models.windowing_muq import num_frames
+from ..storage.whole_files import write_json
+from .arguments import crop_seed
+from .classifier_card import write_classifier_card
+from .classifier_task import ClassifierTask
+from .labelled_crops import Augmentation, ClipReader, ClipWindows, CropCollator, LabelledCrops
+from .plots import plot_curves
+from .stage import Stage
+from .teacher import require_model_type
+from .tracks import summary
+from .trainer import StageTrainer
+
+
+logger = logging.getLogger(__name__)
+
+HEAD_MODULES = ("layer_weights", "projector", "frame_scores", "hidden", "classifier")
+NOT_FOR_LABELS = ("eval_share", "num_eval_clips", "channel")  # settings of the other stages' data
+
+
+class ClassifierTrainer(StageTrainer):
+    """Scores whole clips: windows side by side, averaged by their length, or all frames."""
+
+    def __init__(self, *args, task: ClassifierTask, weights: torch.Tensor | None, encoder_learning_rate: float, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.task, self.encoder_learning_rate = task, encoder_learning_rate
+        self._weights = None if weights is None else weights.to(self.args.device)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        is_music = None
+        if self.task.per_frame:
+            base = self.accelerator.unwrap_model(model)
+            lengths = base._get_feat_extract_output_lengths(inputs["attention_mask"].sum(dim=1, keepdim=True))
+            is_music = torch.arange(labels.shape[1], device=labels.device) < lengths
+        loss = self.task.loss(outputs.logits, labels, is_music, self._weights)
+        return (loss, outputs) if return_outputs else loss
+
+    def metrics_from(self, sums):
+        return {}
+
+    def create_optimizer(self, model=None):
+        """The encoder's parameters, where any is trained, have a learning rate of their own."""
+        model = self.model if model is None else model
+        groups: dict[bool, list] = {True: [], False: []}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                groups[not any(f"{part}." in name for part in HEAD_MODULES) or ".muq." in f".{name}"].append(parameter)
+        kind, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
+        rates = {True: self.encoder_learning_rate, False: self.args.learning_rate}
+        parts = [{"params": group, "lr": rates[is_encoder]} for is_encoder, group in groups.items() if group]
+        self.optimizer = kind(parts, **arguments | {"weight_decay": self.args.weight_decay})
+        return self.optimizer
+
+    @torch.no_grad()
+    def outputs(self, dataset: ClipWindows) -> tuple[np.ndarray, np.ndarray]:
+        """→ rows of each clip [N], and what the model gives for them [R, K]."""
+        model = self.accelerator.unwrap_model(self.model).eval()
+        sums: dict[int, list] = {}
+        for batch in DataLoader(dataset, batch_size=self.args.per_device_eval_batch_size, collate_fn=CropCollator(0.0, 0, None)):
+            places = batch.pop("place").tolist()
+            logits = model(**{name: tensor.to(self.args.device) for name, tensor in batch.items()}).logits.float().cpu()
+            for row, (index, first, last, samples) in zip(self.task.activate(logits), places, strict=True):
+                sums.setdefault(index, []).append((row[first:last] if self.task.per_frame else row, samples))
+        clips = [sums[index] for index in range(len(dataset.clips))]
+        if self.task.per_frame:
+            rows = [torch.cat([frames for frames, _ in parts]) for parts in clips]
+        else:
+            rows = [sum(row * samples for row, samples in parts)[None] / sum(n for _, n in parts) for parts in clips]
+        return np.array([len(row) for row in rows]), torch.cat(rows).double().numpy()
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval", chosen: dict | None = None):
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        counts, outputs = self.outputs(dataset)
+        scores = self.task.score(dataset.clips, counts, outputs, chosen)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        if eval_dataset is None:
+            self.log(dict(metrics))
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class ClassifierStage(Stage):
+    trainer_class = ClassifierTrainer
+    what = "A classifier of music on a MuQ, trained on labelled clips."
+
+    @cached_property
+    def task(self) -> ClassifierTask:
+        """From the manifest on the first start, and from the run folder, where its splits are kept, from then on."""
+        kept = self.run_folder.path / "clips.jsonl"
+        if not kept.exists():
+            if self.data.data is None:
+                raise ValueError("no labelled clips were given: pass --data MANIFEST, or set `data` in the configuration.")
+            write_manifest(read_manifest(self.data.data), kept)
+        own = self.settings.stage
+        return ClassifierTask.from_manifest(kept, label=own.label, kind=own.kind, metric=own.metric)
+
+    def build_model(self, train_tracks=()):
+        own, task = self.settings.stage, self.task
+        encoder = or_own(own.encoder, MUQ_TINY)
+        require_model_type(encoder, MuQConfig.model_type, "encoder")
+        config = MuQConfig.from_pretrained(encoder)
+        task.check_frame_rate(config)
+        head = {
+            "use_weighted_layer_sum": own.weighted_layers,
+            "classifier_pool": own.pool,
+            "classifier_layers": own.head_layers,
+            "classifier_proj_size": own.head_size,
+            "classifier_dropout": own.head_dropout,
+            "classifier_clip_seconds": self.data.clip_seconds,
+        }
+        MuQConfig(**head)  # which refuses values that are none
+        config.update(head | task.configure())
+        model_class = MuQForAudioFrameClassification if task.per_frame else MuQForSequenceClassification
+        model = model_class.from_pretrained(encoder, config=config, dtype=torch.float32)
+        if own.tune == "frozen":
+            model.freeze_base_model()
+        else:
+            model.freeze_batch_statistics()
+        return self._with_adapters(model) if own.tune == "lora" else model
+
+    def _with_adapters(self, model):
+        try:
+            from peft import LoraConfig, get_peft_model
+        except ImportError:
+            raise ImportError("`tune` lora needs peft: pip install 'muq-hf[train]'") from None
+        own = self.settings.stage
+        heads = [name for name in HEAD_MODULES if hasattr(model, name)]
+        targets = rf"muq\..*\.({'|'.join(own.lora_targets)})"
+        return get_peft_model(
+            model, LoraConfig(r=own.lora_rank, lora_alpha=2 * own.lora_rank, target_modules=targets, modules_to_save=heads)
+        )
+
+    def _train(self, checkpoint: Path | None) -> None:
+        run, training, own = self.run_folder, self.training, self.settings.stage
+        given = [name for name in NOT_FOR_LABELS if name in self.settings.given]
+        if given:
+            raise ValueError(f"a classifier has no `{given[0]}`: the manifest's splits say what is trained and tested on.")
+        set_seed(training.seed)
+        task = self.task
+        model = self.build_model()
+        config = model.config
+        reader = ClipReader(config.sampling_rate, config.min_samples)
+        counts = [num_frames(reader.num_samples(clip), config.samples_per_frame) for clip in task.clips["train"]]
+        rows = task.rows(task.clips["train"], counts)
+        names = frozenset(str(clip.path) for clip in task.clips["train"])
+        if self.resume and run.is_main:
+            run.skip_log.forget(names)
+        crops = LabelledCrops(
+            task.clips["train"],
+            rows,
+            task.per_frame,
+            reader,
+            config.samples_per_frame,
+            self.data.clip_seconds,
+            crop_seed(training),
+            Augmentation(own.augment_gain_db, own.augment_noise_db),
+            run.skip_log,
+        )
+        windows = {
+            split: ClipWindows(task.clips[split], reader, config.samples_per_frame, self.data.clip_seconds)
+            for split in ("valid", "test")
+        }
+        training.metric_for_best_model, training.greater_is_better = f"eval_{task.metric}", True
+        trainer = ClassifierTrainer(
+            model=model,
+            args=training,
+            train_dataset=crops,
+            eval_dataset=windows["valid"],
+            data_collator=CropCollator(0.0 if task.per_frame else own.mixup, crop_seed(training), len(task.names)),
+            processing_class=self.processor(model),
+            callbacks=[EarlyStoppingCallback(own.patience)] if own.patience else None,
+            run_folder=run,
+            track_names=names,
+            max_failing_share=self.data.max_failing_share,
+            task=task,
+            weights=task.class_weights(rows) if own.class_weights and task.problem != "regression" else None,
+            encoder_learning_rate=own.encoder_learning_rate or training.learning_rate / 10,
+        )
+        run.forget_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        self._finish_classifier(trainer, windows)
+
+    def _finish_classifier(self, trainer: ClassifierTrainer, windows: dict[str, ClipWindows]) -> None:
+        """Score the best epoch on the test split, and save the model, its adapter, its card and its scores."""
+        run, task = self.run_folder, self.task
+        valid = trainer.evaluate(windows["valid"], metric_key_prefix="valid")
+        chosen = {name.removeprefix("valid_"): value for name, value in valid.items()}
+        results = valid | trainer.evaluate(windows["test"], metric_key_prefix="test", chosen=chosen)
+        results |= {"best_step": trainer.state.best_global_step, "steps": trainer.state.global_step}
+        if not trainer.is_world_process_zero():
+            return
+        skipped = run.skip_log.read()
+        if skipped:
+            logger.warning("%d clips could not be read and were left out: %s", len(skipped), summary(skipped))
+        plot_curves(run.metrics, run.plots / "curves.png")
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+        model.config.update({"classifier_threshold": chosen["threshold"]} if "threshold" in chosen else {})
+        if task.problem == "regression":
+            _in_units_of_the_labels(
+                model.get_submodule("classifier") if not hasattr(model, "peft_config") else _head_of(model), task
+            )
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(run.path / "adapter")
+            model = model.merge_and_unload()
+        write_json(run.path / "results.json", results)
+
+        def write(folder: Path) -> None:
+            model.save_pretrained(folder)
+            trainer.processing_class.save_pretrained(folder)
+            write_classifier_card(folder, self.settings, task, model, trainer.state.global_step, results)
+
+        run.save_final(write)
+        logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in results.items()))
+
+
+def _head_of(model):
+    """The last layer of a classifier inside PEFT's wrapper, in the copy that is trained."""
+    return model.base_model.model.classifier.modules_to_save["default"]
+
+
+@torch.no_grad()
+def _in_units_of_the_labels(layer: torch.nn.Linear, task: ClassifierTask) -> None:
+    """The last layer [K, P], which learned numbers of mean 0 and deviation 1, gives the manifest's."""
+    scale = torch.as_tensor(
+        np.broadcast_to(task.scale, layer.bias.shape).copy(), dtype=layer.weight.dtype, device=layer.weight.device
+    )
+    offset = torch.as_tensor(np.broadcast_to(task.offset, layer.bias.shape).copy(), dtype=layer.weight.dtype, device=scale.device)
+    layer.weight.mul_(scale[:, None])
+    layer.bias.mul_(scale).add_(offset)
