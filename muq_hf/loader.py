@@ -66,6 +66,9 @@ def load(
     Raises OSError, with the source's name, for a model that cannot be had; ValueError for models of other families, for parts
     that the model does not have, and for devices and types that are not there.
     """
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    place = None if device is None else resolve_device(device)
     source = resolve_name(source)
     config = read_config(source, revision)
     kind = model_type(config)
@@ -75,9 +78,6 @@ def load(
             raise ValueError(f"{source} is of type {kind!r}, which has no part {part!r}; valid: {', '.join(parts)}.")
         known = ", ".join(dict.fromkeys(name for name, _ in CLASSES))
         raise ValueError(f"{source} is a model of type {kind!r}; those that can be loaded: {known}.")
-    if isinstance(dtype, str) and dtype not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
-    place = None if device is None else resolve_device(device)
     model_class, processor_class = CLASSES[kind, part]
     if kind == "muq" and part == "all":
         model_class = CLASSIFIERS.get((config.get("architectures") or [None])[0], model_class)

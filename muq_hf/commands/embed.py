@@ -1,5 +1,7 @@
 """`muq-hf embed`: its arguments, and what it prints. Torch is imported when it runs."""
 
+import os
+import shlex
 import sys
 from collections import Counter
 from typing import Annotated, Literal
@@ -73,6 +75,7 @@ def run(
     if model and mulan:
         raise ValueError("--mulan is short for --model muq-mulan-tiny, and --model names another: choose one.")
     layers = _layers(layer)
+    _check_places(inputs, output, pool)
     from ..checkpoints import MUQ_MULAN_TINY, model_or_default
     from ..inference.embedding import embed_files
 
@@ -102,16 +105,37 @@ def run(
     speed = report.audio_seconds / report.seconds
     done = report.files - len(report.failures)
     kind = "files of frames" if pool == "none" else "rows"
-    print(
-        f"{report.output}: {report.rows} {kind}; {done} of {report.files} input files embedded, "
-        f"{report.audio_seconds:.1f} s of audio in {report.seconds:.1f} s ({speed:.1f} audio-s/s)"
-    )
-    if not report.failures:
-        return DONE
-    reasons = Counter(failure.reason for failure in report.failures)
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    print(f"{len(report.failures)} files failed ({counts}): see {report.failures_file}", file=sys.stderr)
-    return DONE_WITH_FAILURES
+    if report.rows:
+        print(
+            f"{report.output}: {report.rows} {kind}; {done} of {report.files} input files embedded, "
+            f"{report.audio_seconds:.1f} s of audio in {report.seconds:.1f} s ({speed:.1f} audio-s/s)"
+        )
+    if report.failures:
+        reasons = Counter(failure.reason for failure in report.failures)
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        print(f"{len(report.failures)} files failed ({counts}): see {report.failures_file}", file=sys.stderr)
+    if not report.rows:
+        print(f"none of the {report.files} input files could be embedded: {report.output} is not written.", file=sys.stderr)
+    elif pool != "none" and str(report.output).endswith(".parquet") and not quiet:
+        print(f"next: {_search_command(report.output)}")
+    return DONE_WITH_FAILURES if report.failures else DONE
+
+
+def _check_places(inputs: list[str], output: str, pool: str) -> None:
+    """Raises ValueError, before torch is imported, for an output of another kind and for inputs none of which is there."""
+    if pool != "none" and not output.lower().endswith((".parquet", "/")):
+        raise ValueError(f"--output must be a file that ends in .parquet or a folder that ends in '/', got {output!r}.")
+    if not any(map(os.path.lexists, inputs)):
+        raise ValueError(f"there is no file or folder {' or '.join(inputs)}.")
+
+
+def _search_command(table: os.PathLike) -> str:
+    """What to do with the table: words find vectors of a joint space, other vectors are found by music alone."""
+    from ..inference.joint import JOINT_POOL
+    from ..inference.parquet_store import read_settings
+
+    question = '"calm piano"' if read_settings(table).pool == JOINT_POOL else "--like SONG"
+    return f"muq-hf search {question} --index {shlex.quote(os.fspath(table))}"
 
 
 def _layers(text: str) -> list[int]:

@@ -37,6 +37,7 @@ def run(
     from ..inference.joint import JointModel
     from ..inference.sources import collect_inputs
     from ..inference.tagging import read_labels, tag_files
+    from ..storage.safe_text import printable
 
     words, repeated = read_labels(labels)
     if repeated:
@@ -51,21 +52,25 @@ def run(
         rows.append((path, [(words[index], float(cosines[index])) for index in best]))
     PRINTERS[output_format](rows)
     for path, message in scores.failures.items():
-        print(f"{path}: {message}", file=sys.stderr)
+        print(printable(f"{path}: {message}"), file=sys.stderr)
     return DONE_WITH_FAILURES if scores.failures else DONE
 
 
 def _print_table(rows: list) -> None:
+    from ..storage.safe_text import printable
+
     for path, scores in rows:
-        print(path)
+        print(printable(path))
         for label, cosine in scores:
-            print(f"  {cosine:+.3f}  {label}")
+            print(f"  {cosine:+.3f}  {printable(label)}")
 
 
 def _print_csv(rows: list) -> None:
+    from ..storage.safe_text import csv_cell
+
     writer = csv.writer(sys.stdout)
     writer.writerow(("path", "label", "cosine"))
-    writer.writerows((path, label, f"{cosine:.6f}") for path, scores in rows for label, cosine in scores)
+    writer.writerows((csv_cell(path), csv_cell(label), f"{cosine:.6f}") for path, scores in rows for label, cosine in scores)
 
 
 def _print_jsonl(rows: list) -> None:

@@ -4,10 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from transformers import PreTrainedConfig
-
-from ..devices import DTYPES, resolve_device
-from ..models.configuration_muq_mulan import MuQMuLanConfig, is_mulan_config
+from ..checkpoints import resolve_name, short_name
+from ..loader import load
+from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.modeling_muq import MuQModel
 from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from ..storage.fingerprint import weights_hash
@@ -31,13 +30,8 @@ def load_embedding_model(
     if not isinstance(model, str | os.PathLike):
         kinds = f"{MuQModel.__name__} or {MuQMuLanAudioModelWithProjection.__name__}"
         raise TypeError(f"`model` must be a folder, a Hub id or a loaded {kinds}, got a {type(model).__name__}.")
-    if dtype not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
-    place = resolve_device(device)
-    arguments = {} if revision is None else {"revision": revision}
-    config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
-    kind = MuQMuLanAudioModelWithProjection if is_mulan_config(config) else MuQModel
-    return os.fspath(model), kind.from_pretrained(model, dtype=DTYPES[dtype], **arguments).to(place).eval()
+    loaded, _ = load(model, "audio", revision=revision, device=device, dtype=dtype)
+    return short_name(resolve_name(model)), loaded
 
 
 def is_joint(model: EmbeddingModel) -> bool:

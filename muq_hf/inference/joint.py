@@ -28,7 +28,7 @@ WINDOWS_AT_ONCE = 8
 def check_joint_options(config, layers: list[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
     """Raises ValueError for options of `muq-hf embed` that only an encoder's frames have."""
     if layers != [-1] or pool != "mean":
-        raise ValueError("a MuQ-MuLan gives one joint vector: leave --layer and --pool out.")
+        raise ValueError("a MuQ-MuLan gives one joint vector: leave --layer and --pool out, or take a MuQ: --model muq-tiny.")
     if window_length_s > config.clip_seconds or stride_length_s:
         raise ValueError(f"this MuQ-MuLan hears {config.clip_seconds:g} s at once, side by side: no longer window, no stride.")
 

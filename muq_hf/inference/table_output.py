@@ -107,6 +107,8 @@ class _TableRun:
                 self.failures[path] = changed(path)
 
     def _join(self, plan: ShardPlan) -> int:
+        if not self.in_table and not self.run.num_rows():
+            return 0  # no table rather than an empty one; an old one stays
         schema = table_schema(self.job.settings, encoder_of(self.job.model, self.job.settings).vector_size)
 
         def tables() -> Iterator[pa.Table]:

@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+
+from .sources import path_text
 
 
 ROWS_AT_ONCE = 2048  # 4 MB in float32 for vectors of size 512: they stay in the cache
@@ -54,9 +57,10 @@ class VectorIndex:
         metadata = self._file.schema_arrow.metadata or {}
         return json.loads(metadata.get(b"muq_hf", b"{}"))
 
-    def search(self, queries: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, top_k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """queries [Q, P] → cosines [Q, k] from high to low, and the rows [Q, k] of the table; k is at most the number of rows.
 
+        among: bool [rows], those that may be found; the others, and rows that hold NaN, come last with a cosine of -inf.
         Raises ValueError for queries of another size, without a direction, and for `top_k` below 1.
         """
         if queries.ndim != 2 or queries.shape[1] != self.vector_size:
@@ -77,11 +81,37 @@ class VectorIndex:
             for start in range(0, self.num_rows, ROWS_AT_ONCE):
                 stored = torch.from_numpy(self._vectors[start : start + ROWS_AT_ONCE])
                 block = buffer[: len(stored)].copy_(stored)
-                block_scores, block_rows = (queries @ block.T).topk(min(top_k, len(block)), dim=1)
+                cosines = (queries @ block.T).nan_to_num_(nan=-torch.inf)
+                if among is not None:
+                    cosines[:, torch.from_numpy(~among[start : start + len(block)])] = -torch.inf
+                block_scores, block_rows = cosines.topk(min(top_k, len(block)), dim=1)
                 scores, rows = torch.cat([scores, block_scores], dim=1), torch.cat([rows, block_rows + start], dim=1)
                 scores, best = scores.topk(min(top_k, scores.shape[1]), dim=1)
                 rows = rows.gather(1, best)
         return scores.numpy(), rows.numpy()
+
+    def find(self, query: np.ndarray, top_k: int, each_song_once: bool = False, among: np.ndarray | None = None) -> list[Hit]:
+        """query [P] → at most `top_k` hits, the best first; `each_song_once`: of every file its best row alone."""
+        asked = top_k
+        while True:
+            scores, rows = self.search(query[None], asked, among)
+            is_found = np.isfinite(scores[0])
+            hits = self.hits(scores[0][is_found], rows[0][is_found])
+            if each_song_once:
+                best = {hit.path: hit for hit in reversed(hits)}
+                hits = [hit for hit in hits if best[hit.path] is hit]
+            if len(hits) >= top_k or not is_found.all() or asked >= self.num_rows:
+                return hits[:top_k]
+            asked *= 4
+
+    def rows_below(self, folder: str | os.PathLike) -> np.ndarray:
+        """→ bool [rows]: whose files lie in this folder or below it. Raises ValueError if none do."""
+        prefix = os.path.join(path_text(os.path.abspath(folder)), "")
+        batches = self._file.iter_batches(ROWS_AT_ONCE_ON_DISK, columns=["path"])
+        among = np.concatenate([pc.starts_with(batch["path"], prefix).to_numpy(zero_copy_only=False) for batch in batches])
+        if not among.any():
+            raise ValueError(f"{self.table} has no music from {prefix}.")
+        return among
 
     def hits(self, scores: np.ndarray, rows: np.ndarray) -> list[Hit]:
         """scores [k], rows [k] of one query → where they are; only the parts of the table with these rows are read."""

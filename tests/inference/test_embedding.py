@@ -31,12 +31,12 @@ SECONDS = (0.5, 2.3, 1.0, 3.7, 0.05, 1.61)
 
 @pytest.fixture
 def embed(tiny_model, tmp_path):
-    """embed(inputs, **options) → (table sorted as written, report)."""
+    """embed(inputs, **options) → (table sorted as written, empty where none is written; report)."""
 
     def run(inputs, **options):
         options = {"model": tiny_model, "output": tmp_path / "e.parquet", "workers": 0, "progress": False, **options}
         report = embed_files(inputs, **options)
-        return pd.read_parquet(report.output), report
+        return pd.read_parquet(report.output) if Path(report.output).exists() else pd.DataFrame(), report
 
     return run
 
@@ -191,6 +191,16 @@ def test_failures_of_an_earlier_run_are_forgotten_once_they_are_mended(embed, wr
     write_song("a.wav", 0.5)
     table, report = embed([tmp_path / "a.wav"], resume=True)
     assert len(table) == 1 and not report.failures and not report.failures_file.exists()
+
+
+def test_where_no_file_can_be_read_no_table_is_left_and_an_old_one_stays(embed, songs, tmp_path):
+    (tmp_path / "bad.wav").touch()
+    _, report = embed([tmp_path / "bad.wav"])
+    assert report.rows == 0 and len(report.failures) == 1
+    assert sorted(path.name for path in tmp_path.glob("e.*")) == ["e.failures.jsonl"]
+    embed(songs[:1])
+    table, report = embed([tmp_path / "bad.wav"], overwrite=True)
+    assert report.rows == 0 and len(table) == 1
 
 
 def test_failures_stay_listed_until_they_are_mended(embed, write_song, tmp_path):
