@@ -52,19 +52,16 @@ class _MuQClassifier(MuQPreTrainedModel):
         self._base_model_is_frozen = True
         self.muq.eval()
 
-    def freeze_batch_statistics(self) -> None:
-        """Train the encoder too, but with the batch statistics that it has: a few clips have none worth taking."""
-        self._batch_statistics_are_frozen = True
-        self.train(self.training)
+    def freeze_batch_norms(self) -> None:
+        """Train the encoder too, but with the batch norms that it has: a few clips have no statistics worth taking."""
+        for module in self.muq.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.requires_grad_(False)  # which keeps their statistics too
 
     def train(self, mode: bool = True):
         super().train(mode)
         if getattr(self, "_base_model_is_frozen", False):
             self.muq.eval()
-        elif getattr(self, "_batch_statistics_are_frozen", False):
-            for module in self.muq.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
         return self
 
     def _encode(self, input_values, attention_mask, output_hidden_states, output_attentions):

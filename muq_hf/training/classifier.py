@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, set_seed
 
-from ..checkpoints import MUQ_TINY, or_own
+from ..checkpoints import MUQ_TINY, model_or_default
 from ..evaluation.labelled_clips import read_manifest, write_manifest
 from ..models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
 from ..models.configuration_muq import MuQConfig
@@ -112,7 +112,7 @@ class ClassifierStage(Stage):
 
     def build_model(self, train_tracks=()):
         own, task = self.settings.stage, self.task
-        encoder = or_own(own.encoder, MUQ_TINY)
+        encoder = model_or_default(own.encoder, MUQ_TINY)
         require_model_type(encoder, MuQConfig.model_type, "encoder")
         config = MuQConfig.from_pretrained(encoder)
         task.check_frame_rate(config)
@@ -131,7 +131,7 @@ class ClassifierStage(Stage):
         if own.tune == "frozen":
             model.freeze_base_model()
         else:
-            model.freeze_batch_statistics()
+            model.freeze_batch_norms()
         return self._with_adapters(model) if own.tune == "lora" else model
 
     def _with_adapters(self, model):

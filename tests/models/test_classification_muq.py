@@ -167,7 +167,7 @@ def test_frame_numbers_are_fitted_where_they_are_known(batch):
 
 def test_frozen_statistics_stay_while_the_weights_train():
     model = build(MuQForSequenceClassification, num_labels=2)
-    model.freeze_batch_statistics()
+    model.freeze_batch_norms()
     before = {name: tensor.clone() for name, tensor in model.muq.named_buffers() if "running" in name}
     model.train()
     model(torch.randn(2, 4800), labels=torch.tensor([0, 1])).loss.backward()
