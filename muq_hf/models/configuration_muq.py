@@ -35,11 +35,17 @@ PRESETS = {
 
 
 CLASSIFIER_POOLS = ("mean", "mean+std", "attention")
+MAX_N_FFT = 1 << 16  # samples
+MAX_LABELS = 1 << 20  # transformers writes out a name for each
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def require_positive_int(**values) -> None:
@@ -50,7 +56,7 @@ def require_positive_int(**values) -> None:
 
 def _require_probability(**values) -> None:
     for name, value in values.items():
-        _require(0.0 <= value <= 1.0, f"`{name}` must lie between 0 and 1, got {value!r}.")
+        _require(_is_number(value) and 0.0 <= value <= 1.0, f"`{name}` must lie between 0 and 1, got {value!r}.")
 
 
 class SpectrogramConfig(PreTrainedConfig):
@@ -78,9 +84,15 @@ class SpectrogramConfig(PreTrainedConfig):
             kwargs.pop("auto_map", None)
             kwargs.pop("custom_pipelines", None)
         require_positive_int(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, num_mel_bins=num_mel_bins)
+        _require(n_fft <= MAX_N_FFT, f"`n_fft` must be at most {MAX_N_FFT}, got {n_fft}.")
+        num_labels = kwargs.get("num_labels")
+        _require(
+            num_labels is None or (isinstance(num_labels, int) and 0 <= num_labels <= MAX_LABELS),
+            f"`num_labels` must be a whole number up to {MAX_LABELS}, got {num_labels!r}.",
+        )
         _require(n_fft >= hop_length, f"`n_fft` ({n_fft}) must be at least `hop_length` ({hop_length}).")
         _require(
-            math.isfinite(mel_mean) and math.isfinite(mel_std) and mel_std > 0,
+            _is_number(mel_mean) and _is_number(mel_std) and mel_std > 0,
             f"`mel_mean` must be finite and `mel_std` positive (dB), got {mel_mean!r} and {mel_std!r}.",
         )
         self.sampling_rate = sampling_rate
@@ -288,6 +300,7 @@ class MuQConfig(SpectrogramConfig):
             f"{classifier_pool!r} and {classifier_layers!r}.",
         )
         _require_quantizer(quantizer_type, num_codebooks, valid=("residual", "random_projection", "none"))
+        _require(_is_number(mask_seconds), f"`mask_seconds` must be a number, got {mask_seconds!r}.")
         mask_frames = mask_seconds * self.frame_rate
         _require(
             round(mask_frames) >= 1 and math.isclose(mask_frames, round(mask_frames), abs_tol=1e-6),

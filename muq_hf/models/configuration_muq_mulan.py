@@ -142,7 +142,10 @@ def _text_config(config: dict | PreTrainedConfig | None) -> PreTrainedConfig:
         return config
     if "model_type" not in config:
         raise ValueError("`text_config` needs a `model_type`, for instance 'xlm-roberta' or 'bert', to build the encoder.")
-    return AutoConfig.for_model(config["model_type"], **_without_type(config))
+    try:
+        return AutoConfig.for_model(config["model_type"], **_without_type(config))
+    except Exception as error:  # each type of model checks its fields in its own way, or not at all
+        raise ValueError(f"`text_config` is no valid configuration: {type(error).__name__}: {error}") from None
 
 
 def _without_type(config: dict) -> dict:

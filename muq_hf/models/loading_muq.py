@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import SAFE_WEIGHTS_NAME, cached_file, logging
 
 from .published_muq import convert_state_dict, is_published_config, reshaped
+from .size_check_muq import require_size_of_weights
 
 
 logger = logging.get_logger(__name__)
@@ -49,7 +50,11 @@ class LoadingMixin:
         if source is not None and kwargs.get("state_dict") is None:
             hub_arguments = hub_arguments_of(kwargs)
             config_dict, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
-            if cls._is_published(config_dict):
+            is_published = cls._is_published(config_dict)
+            if is_published or config_dict.get("model_type") in cls._model_types:
+                described = kwargs.get("config") or cls.config_class.from_pretrained(source, **hub_arguments)
+                require_size_of_weights(described, source, hub_arguments)
+            if is_published:
                 where = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments)
                 tensors = cls._convert_published(read_safetensors(where))
             elif kwargs.get("config") is None and config_dict.get("model_type") not in (None, *cls._model_types):
