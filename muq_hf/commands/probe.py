@@ -57,6 +57,14 @@ def run(
         "linear",
         "mlp",
     ],
+    pools: Annotated[
+        list[str],
+        typer.Option(
+            metavar="POOL...",
+            help="how frames become one vector: mean, std, max, mean+std; validation chooses one of several",
+            rich_help_panel=SCORING,
+        ),
+    ] = ["mean", "mean+std"],
     seeds: Annotated[
         int, typer.Option(metavar="N", help="fits of each probe, one where nothing is random", rich_help_panel=SCORING)
     ] = 3,
@@ -83,7 +91,8 @@ def run(
 
     Where no `split` is given, 15 % of the groups (`group`, else files) are the test split and 15 % the valid split, by a hash of
     their names; where only train and test are, valid is drawn from train. Heads are fitted on at most 6,000 rows of the train
-    split, clips or frames, drawn for each seed.
+    split, clips or frames, drawn for each seed. Of every model's layers and of --pools, validation chooses one; the rows
+    "linear, mean" and so on say what each pooling gives.
     """
     arguments = SimpleNamespace(**locals())
     if list_tasks:
@@ -93,75 +102,76 @@ def run(
         raise ValueError("choose one of --suite small|full and --manifest FILE; --list names the tasks.")
     if unknown := [name for name in probes if name not in ("linear", "mlp")]:
         raise ValueError(f"--probes are linear and mlp, got {', '.join(unknown)}.")
+    if unknown := [name for name in pools if name not in ("mean", "std", "max", "mean+std")]:
+        raise ValueError(f"--pools are mean, std, max and mean+std, got {', '.join(unknown)}.")
     if arguments.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
     require("sklearn", "mir_eval", "matplotlib")
 
     from ..checkpoints import MUQ_TINY, model_or_default, short_name
-    from ..evaluation.benchmark import Settings, evaluate
+    from ..evaluation.benchmark import evaluate
     from ..evaluation.report import markdown_table, write_report
+    from ..evaluation.trial import Settings
 
     arguments.model = arguments.model or [model_or_default(None, MUQ_TINY)]
-    questions = _suite_questions(arguments) if arguments.suite else _manifest_questions(arguments)
+    chosen_tasks = _suite_tasks(arguments) if arguments.suite else _manifest_tasks(arguments)
     models = _models(arguments)
     settings = Settings(
         cache=arguments.cache or arguments.output / "features",
         seeds=arguments.seeds,
         probes=tuple(arguments.probes),
+        poolings=tuple(arguments.pools),
         check=arguments.check,
         workers=arguments.workers,
     )
     arguments.model = list(map(short_name, arguments.model))
-    said = {name: str(value) for name, value in vars(arguments).items() if name != "list_tasks"}
+    used = {name: str(value) for name, value in vars(arguments).items() if name != "list_tasks"}
     files: list[Path] = []
 
     def save(rows: list[dict]) -> None:
-        files[:] = write_report(rows, said, arguments.output)
+        files[:] = write_report(rows, used, arguments.output)
 
-    rows = evaluate(models, questions, settings, save=save)
+    rows = evaluate(models, chosen_tasks, settings, save=save)
     print(f"\n{markdown_table(rows)}\nwritten: {', '.join(map(str, files))}")
     return DONE
 
 
 def task_list() -> str:
-    from ..evaluation.tasks import TASKS
+    from ..evaluation.corpus_tasks import CORPUS_TASKS
 
-    width = max(len(task.name) for task in TASKS)
-    lines = [f"{task.name:{width}}  {'real' if task.real else 'rendered':8}  {task.primary:16} {task.summary}" for task in TASKS]
+    tasks = [source.task for source in CORPUS_TASKS]
+    width = max(len(task.name) for task in tasks)
+    lines = [f"{task.name:{width}}  {'real' if task.real else 'rendered':8}  {task.primary:16} {task.summary}" for task in tasks]
     return "\n".join(lines)
 
 
-def _suite_questions(arguments) -> list:
-    from ..evaluation.benchmark import Question
-    from ..evaluation.tasks import find_tasks, load_task
+def _suite_tasks(arguments) -> list:
+    from ..evaluation.corpus_tasks import find_tasks, load_task
 
-    questions = []
-    for task in find_tasks(arguments.tasks):
-        clips = load_task(task, arguments.corpus, arguments.suite == "small", arguments.held_out)
-        questions.append(Question(task.name, clips, task.label, task.kind, task.primary, task.equalised, task.redraw))
-    return questions
+    is_small = arguments.suite == "small"
+    return [load_task(source, arguments.corpus, is_small, arguments.held_out) for source in find_tasks(arguments.tasks)]
 
 
-def _manifest_questions(arguments) -> list:
-    from ..evaluation.benchmark import Question
+def _manifest_tasks(arguments) -> list:
     from ..evaluation.builders import read_labelled
-    from ..evaluation.labelled_clips import label_kind, with_label
+    from ..evaluation.label_kinds import kind_of, own_task
+    from ..evaluation.labelled_clips import with_label
 
     name, clips = read_labelled(arguments.manifest)
     labels = [arguments.label] if arguments.label else sorted({label for clip in clips for label in clip.labels})
-    questions = []
+    tasks = []
     for label in labels:
         labelled = with_label(clips, label)
         try:
-            kind = arguments.kind or label_kind([clip.labels[label] for clip in labelled])
-            questions.append(Question.of(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
+            kind = arguments.kind or kind_of([clip.labels[label] for clip in labelled])
+            tasks.append(own_task(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
         except ValueError as error:
             if len(labels) == 1:
                 raise
             print(f"{label} is left out: {error}", file=sys.stderr)
-    if not questions:
+    if not tasks:
         raise ValueError(f"none of the labels {', '.join(labels)} can be probed: choose one --label and its --kind.")
-    return questions
+    return tasks
 
 
 def _models(arguments) -> list:

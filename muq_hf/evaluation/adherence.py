@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..storage.manifests import manifest_rows
+from .clip import Clip
 from .distances import INTERVAL_DEVIATIONS
-from .labelled_clips import Clip
 from .text_tagging import embed_audio, embed_texts
 
 

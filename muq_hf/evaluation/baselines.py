@@ -1,4 +1,4 @@
-"""What any learned representation must beat: the statistics of a mel spectrogram; and what must tell nothing: recording cues."""
+"""What any learned representation must beat (a mel spectrogram, chroma), and what must tell nothing (recording cues)."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ import torch
 from ..models.configuration_muq import SpectrogramConfig
 from ..models.spectrogram_muq import LogMelSpectrogram
 from ..storage.fingerprint import fingerprint
-from .encoders import MAX_SECONDS, NoTimeAxisError, to_frame_rate
+from .encoders import Encoder, to_frame_rate
 
 
 MEL_BANDS = 96
@@ -28,34 +28,38 @@ def _spectrogram() -> LogMelSpectrogram:
     return LogMelSpectrogram(SpectrogramConfig(num_mel_bins=MEL_BANDS, mel_mean=0.0, mel_std=1.0))
 
 
-class MelStatistics:
-    """Mean, standard deviation and mean absolute change of 96 mel bands in dB: 288 numbers a clip."""
+class MelSpectrogram(Encoder):
+    """96 mel bands in dB and how much they change from frame to frame: 192 numbers a frame.
+
+    For the statistics of a clip the change has no sign, or its mean would be 0; frames keep the sign, which tells onsets.
+    """
 
     name = "mel"
     layer_names = ("mel",)
-    max_seconds = MAX_SECONDS
 
     def __init__(self):
         self._mel = _spectrogram()
         self.sampling_rate = self._mel.config.sampling_rate
         self.min_samples = max(self._mel.config.min_samples, 2 * self._mel.config.hop_length)
-        self.fingerprint = fingerprint("mel statistics 1", self._mel.config.spectrogram_settings)
+        self.fingerprint = fingerprint("mel spectrogram 2", self._mel.config.spectrogram_settings)
 
     @torch.inference_mode()
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
-        mel = self._mel(torch.from_numpy(waves))  # [B, 96, T]
-        change = mel.diff(dim=2).abs().mean(dim=2)
-        return [torch.cat([mel.mean(dim=2), mel.std(dim=2, unbiased=False), change], dim=1).numpy()]
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
+        mel, change = self._mel_and_change(waves)
+        return [torch.cat([mel, change.abs()], dim=2)]
 
     @torch.inference_mode()
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        mel = self._mel(torch.from_numpy(waves))
-        change = mel.diff(dim=2, prepend=mel[:, :, :1])
-        both = torch.cat([mel, change], dim=1).transpose(1, 2)  # [B, T, 192]
+        both = torch.cat(self._mel_and_change(waves), dim=2)
         return [to_frame_rate(both, waves.shape[1], self.sampling_rate).numpy()]
 
+    def _mel_and_change(self, waves: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """→ two of [B, T, 96] at 100 Hz."""
+        mel = self._mel(torch.from_numpy(waves)).transpose(1, 2)
+        return mel, mel.diff(dim=1, prepend=mel[:, :1])
 
-class RecordingCues:
+
+class RecordingCues(Encoder):
     """Loudness and bandwidth, which tell about the recording and not about the music: a probe on them should be near chance.
 
     RMS (dB of full scale), and the frequency above which every band lies 70 dB below the strongest. Codec and order are no
@@ -64,29 +68,25 @@ class RecordingCues:
 
     name = "cues"
     layer_names = ("cues",)
-    max_seconds = MAX_SECONDS
+    has_time_axis = False
     sampling_rate = 24_000
     min_samples = 1025
     fingerprint = fingerprint("recording cues 2", CUT_OFF_DB, CUE_BANDS)
 
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
         power = np.abs(np.fft.rfft(waves, axis=1)) ** 2
         bands = np.stack([part.mean(axis=1) for part in np.array_split(power, CUE_BANDS, axis=1)], axis=1)  # [B, 48]
         strong = bands > bands.max(axis=1, keepdims=True) * 10 ** (CUT_OFF_DB / 10)
         cut_off = (CUE_BANDS - strong[:, ::-1].argmax(axis=1)) * self.sampling_rate / 2 / CUE_BANDS
         loudness = 10 * np.log10(np.maximum((waves**2).mean(axis=1), MIN_POWER))
-        return [np.stack([loudness, cut_off], axis=1).astype(np.float32)]
-
-    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        raise NoTimeAxisError("recording cues are one per clip: leave frame tasks out.")
+        return [torch.from_numpy(np.stack([loudness, cut_off], axis=1).astype(np.float32))[:, None]]  # [B, 1, 2]
 
 
-class Chroma:
-    """The mean strength of the 12 pitch classes; for keys also the answer that needs no training, by template."""
+class Chroma(Encoder):
+    """The strength of the 12 pitch classes over time; for keys also the answer that needs no training, by template."""
 
     name = "chroma"
     layer_names = ("chroma",)
-    max_seconds = MAX_SECONDS
     sampling_rate = 24_000
     min_samples = CHROMA_FFT
     fingerprint = fingerprint("chroma 1", CHROMA_FFT, CHROMA_HOP, CHROMA_HERTZ)
@@ -98,19 +98,12 @@ class Chroma:
         self._classes = torch.nn.functional.one_hot(semitones % 12, 12).float()  # [F, 12], C = 0
 
     @torch.inference_mode()
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
-        return [self._chroma(waves).mean(dim=1).numpy()]
-
-    @torch.inference_mode()
-    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        return [to_frame_rate(self._chroma(waves), waves.shape[1], self.sampling_rate).numpy()]
-
-    def _chroma(self, waves: np.ndarray) -> torch.Tensor:
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
         """[B, S] → [B, T, 12]: square roots of magnitudes, each frame scaled to its strongest class."""
         window = torch.hann_window(CHROMA_FFT)
         spectrum = torch.stft(torch.from_numpy(waves), CHROMA_FFT, CHROMA_HOP, window=window, return_complex=True)
         chroma = spectrum.abs()[:, self._used].sqrt().transpose(1, 2) @ self._classes
-        return chroma / chroma.amax(dim=2, keepdim=True).clamp(min=MIN_POWER)
+        return [chroma / chroma.amax(dim=2, keepdim=True).clamp(min=MIN_POWER)]
 
     def keys(self, chroma: np.ndarray) -> np.ndarray:
         """Mean chroma [N, 12] → names of the keys whose profile correlates best [N]."""
@@ -123,4 +116,4 @@ class Chroma:
         return np.array(names)[np.argmax(scores, axis=0)]
 
 
-BASELINES = {"mel": MelStatistics, "chroma": Chroma, "cues": RecordingCues}
+BASELINES = {"mel": MelSpectrogram, "chroma": Chroma, "cues": RecordingCues}

@@ -1,7 +1,6 @@
-"""One face for every model under test: waveforms [B, S] of one length → features per layer, per clip or per frame."""
+"""One interface for every model under test: waveforms [B, S] of one length → the states of each layer."""
 
 import inspect
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,9 +9,9 @@ from torch import nn
 
 from ..models.modeling_muq import MuQModel
 from ..storage.fingerprint import fingerprint, weights_hash
+from .labels import FRAME_RATE
 
 
-FRAME_RATE = 25  # Hz, of frame features whatever the model's own rate
 MAX_SECONDS = 30.0  # longer clips are seen in pieces
 AUDIO_TOWERS = ("audio_model", "audio_tower", "audio_encoder")
 
@@ -21,21 +20,37 @@ class NoTimeAxisError(ValueError):
     """A model has features of whole clips only: frame tasks leave it out."""
 
 
-class Encoder(Protocol):
-    """What the benchmark needs of a model. `fingerprint` changes whenever the features would."""
+class Encoder:
+    """What the benchmark needs of a model: every one gives its states over time, and the benchmark pools them all alike.
+
+    Attributes:
+        name: in tables.
+        fingerprint: changes whenever the states would.
+        sampling_rate: of the waveforms, in Hz.
+        max_seconds: the longest audio for one call.
+        min_samples: the shortest.
+        layer_names: one for each layer of states.
+        has_time_axis: whether the states follow one another in time; else the model is left out of frame tasks.
+    """
 
     name: str
     fingerprint: str
-    sampling_rate: int  # Hz
-    max_seconds: float  # longest audio for one call
-    min_samples: int  # shortest
+    sampling_rate: int
+    max_seconds: float = MAX_SECONDS
+    min_samples: int
     layer_names: tuple[str, ...]
+    has_time_axis = True
 
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
-        """[B, S] float32 → for each layer [B, D]."""
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
+        """[B, S] float32 → for each layer [B, T, D], at any frame rate; or [B, C, H, W], maps without a time axis."""
+        raise NotImplementedError
 
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        """[B, S] float32 → for each layer [B, T, D] at `FRAME_RATE`. Raises NoTimeAxisError if the model has none."""
+        """[B, S] float32 → for each layer [B, T, D] at `FRAME_RATE`. Raises NoTimeAxisError if the model has no time axis."""
+        states = self.states(waves)
+        if not self.has_time_axis or any(state.ndim != 3 for state in states):
+            raise NoTimeAxisError(f"{self.name} has no time axis: it is left out of frame tasks.")
+        return [to_frame_rate(state.float(), waves.shape[1], self.sampling_rate).cpu().numpy() for state in states]
 
 
 def num_frames(num_samples: int, sampling_rate: int) -> int:
@@ -49,10 +64,8 @@ def to_frame_rate(states: torch.Tensor, num_samples: int, sampling_rate: int) ->
     return F.adaptive_avg_pool1d(states.transpose(1, 2), wanted).transpose(1, 2)
 
 
-class MuQEncoder:
+class MuQEncoder(Encoder):
     """All hidden states of a MuQ."""
-
-    max_seconds = MAX_SECONDS
 
     def __init__(self, model: MuQModel, name: str):
         self.model = model.eval()
@@ -63,22 +76,14 @@ class MuQEncoder:
         self.fingerprint = fingerprint("muq", weights_hash(model))
 
     @torch.inference_mode()
-    def _states(self, waves: np.ndarray):
-        return self.model(torch.from_numpy(waves).to(self.model.device), output_hidden_states=True).hidden_states
-
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
-        return [state.mean(dim=1).float().cpu().numpy() for state in self._states(waves)]
-
-    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        S = waves.shape[1]
-        return [to_frame_rate(state.float(), S, self.sampling_rate).cpu().numpy() for state in self._states(waves)]
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
+        return list(self.model(torch.from_numpy(waves).to(self.model.device), output_hidden_states=True).hidden_states)
 
 
-class TransformersEncoder:
+class TransformersEncoder(Encoder):
     """The audio encoder of any checkpoint that `AutoModel` and `AutoFeatureExtractor` load: wav2vec2, MERT, CLAP, Whisper, AST …
 
-    Hidden states [B, T, D] are averaged over time, feature maps [B, C, H, W] over both axes. Whisper's padding to 30 s is left
-    out; AST's, of clips under 10.24 s, is part of what it sees.
+    Whisper's padding to 30 s is left out; AST's, of clips under 10.24 s, is part of its input.
     """
 
     def __init__(self, model: nn.Module, extractor, name: str):
@@ -90,15 +95,14 @@ class TransformersEncoder:
         self._fixed_samples = getattr(extractor, "n_samples", None)
         self.max_seconds = longest_input(extractor) or MAX_SECONDS
         self.min_samples = self.sampling_rate // FRAME_RATE
-        self._has_time = not hasattr(config, "patch_size")
+        self.has_time_axis = not hasattr(config, "patch_size")  # of patches of a spectrogram
         self.fingerprint = fingerprint(type(self.model).__name__, weights_hash(self.model), extractor.to_dict())
-        with torch.inference_mode():
-            states = self._states(np.zeros((1, self.sampling_rate), dtype=np.float32))
-        self.layer_names = tuple(f"layer {i}" for i in range(len(states)))
+        num_layers = len(self.states(np.zeros((1, self.sampling_rate), dtype=np.float32)))
+        self.layer_names = tuple(f"layer {i}" for i in range(num_layers))
 
-    def _states(self, waves: np.ndarray) -> list[torch.Tensor]:
-        """→ hidden states, each [B, T, D] or [B, C, H, W]."""
-        inputs = nothing_longer(self.extractor(list(waves), sampling_rate=self.sampling_rate, return_tensors="pt"))
+    @torch.inference_mode()
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
+        inputs = without_fusion(self.extractor(list(waves), sampling_rate=self.sampling_rate, return_tensors="pt"))
         accepted = inspect.signature(self.model.forward).parameters
         inputs = {name: value for name, value in inputs.items() if name in accepted and name != "attention_mask"}
         inputs = {name: value.to(next(self.model.parameters()).device) for name, value in inputs.items()}
@@ -108,19 +112,6 @@ class TransformersEncoder:
             share = min(1.0, waves.shape[1] / self._fixed_samples)
             states = [state[:, : max(1, round(state.shape[1] * share))] for state in states]
         return list(states)
-
-    @torch.inference_mode()
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
-        means = [state.mean(dim=1) if state.ndim == 3 else state.mean(dim=(2, 3)) for state in self._states(waves)]
-        return [mean.float().cpu().numpy() for mean in means]
-
-    @torch.inference_mode()
-    def frames(self, waves: np.ndarray) -> list[np.ndarray]:
-        states = self._states(waves)
-        if not self._has_time or any(state.ndim != 3 for state in states):
-            sees = f"{type(self.model).__name__} sees patches"
-            raise NoTimeAxisError(f"{self.name} has no time axis ({sees}): leave frame tasks out.")
-        return [to_frame_rate(state.float(), waves.shape[1], self.sampling_rate).cpu().numpy() for state in states]
 
 
 def _audio_tower(model: nn.Module) -> nn.Module:
@@ -142,8 +133,8 @@ def longest_input(extractor) -> float | None:
     return None
 
 
-def nothing_longer(inputs):
-    """The inputs of waves no longer than `longest_input`. Fused CLAP's extractor calls one of them longer, drawn at random."""
+def without_fusion(inputs):
+    """Inputs of which none is marked as longer than `longest_input`: fused CLAP's extractor marks one of a batch at random."""
     if "is_longer" in inputs:
         inputs["is_longer"] = torch.zeros_like(inputs["is_longer"])
     return inputs

@@ -16,64 +16,81 @@ from tqdm.auto import tqdm
 
 from ..audio import AudioError, load_audio
 from ..devices import torch_threads
+from ..models.pooling_muq import FrameStatistics, frame_statistics, join_statistics, pool_statistics
 from ..storage.row_file import RowFile
 from ..storage.whole_files import lock_file, write_json
-from .encoders import FRAME_RATE, Encoder
-from .labelled_clips import Clip
+from .clip import Clip
+from .encoders import Encoder
+from .labels import FRAME_RATE
 
 
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 240.0  # audio in one forward pass; on a CPU more only takes memory
 SMALL_MODEL = 50_000_000  # parameters, up to which several batches at once are quicker, and fit
 LOOK_AHEAD_SECONDS = 1200.0  # audio decoded ahead, of which clips of one length share a batch
-LOOKED_AT_EVERY = 64  # clips
-MOST_AHEAD_SECONDS = 3600.0  # of audio that wait decoded, 350 MB at 24 kHz; looked at after every clip
+SORT_EVERY_CLIPS = 64  # after so many clips the buffer is encoded if it holds LOOK_AHEAD_SECONDS
+MAX_BUFFERED_SECONDS = 3600.0  # of decoded audio, 350 MB at 24 kHz; a fuller buffer is encoded at once
 RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are equalised
 COMMON_RATE = 20_000  # Hz; what some recordings lack above 10 kHz is taken from all that are equalised
 MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
 POOLED_DTYPE, FRAMES_DTYPE = np.float32, np.float16
+FRAMES = "frames"  # in place of a pool, of features that are not pooled
+PARTS = {"mean": (0, 1), "std": (1, 2), "max": (2, 3), "mean+std": (0, 2)}  # of a layer's [3·D], for each of `POOLS`
+NUM_PARTS = 3
 
 
 class FeatureStore:
-    """The features of one model in a folder: rows of all layers side by side, one for a clip (its mean) or one per frame.
+    """The features of one model in a folder: rows of all layers side by side.
 
+    A clip has one row, in which each layer's mean, deviation and maximum [3·D] are, or with `per_frame` one row [D] per frame.
     Whoever makes one and adds to it holds `only_one_writer`.
     """
 
     def __init__(self, folder: Path, encoder: Encoder, per_frame: bool):
-        self.folder = folder
+        self.folder, self.per_frame = folder, per_frame
         self.dtype = np.dtype(FRAMES_DTYPE if per_frame else POOLED_DTYPE)
         self._meta_file = folder / "meta.json"
         self._meta = {"model": encoder.name, "fingerprint": encoder.fingerprint}
-        self.widths: list[int] | None = None
+        self.sizes: list[int] | None = None  # D of each layer
         self._rows: RowFile | None = None
         if self._meta_file.exists():
-            self._open(json.loads(self._meta_file.read_text(encoding="utf-8"))["widths"])
+            self._open(json.loads(self._meta_file.read_text(encoding="utf-8"))["sizes"])
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """What `read` can give."""
+        return (FRAMES,) if self.per_frame else tuple(PARTS)
 
     def __contains__(self, key: str) -> bool:
         return self._rows is not None and key in self._rows
 
     def add(self, keys: Sequence[str], layers: list[list[np.ndarray]]) -> None:
-        """layers: for each clip, for each layer [n, D]; n is 1 for pooled features."""
+        """layers: for each clip, for each layer [n, D] of its frames, or [1, 3·D] of its statistics."""
         if self._rows is None:
-            widths = [layer.shape[-1] for layer in layers[0]]
-            write_json(self._meta_file, {**self._meta, "widths": widths, "dtype": self.dtype.name})
-            self._open(widths)
+            sizes = [layer.shape[-1] // self._parts for layer in layers[0]]
+            write_json(self._meta_file, {**self._meta, "sizes": sizes, "dtype": self.dtype.name})
+            self._open(sizes)
         self._rows.add(keys, [np.concatenate(clip_layers, axis=1) for clip_layers in layers])
 
-    def read(self, keys: Sequence[str], layer: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """→ [R, D] float32: the rows of the clips one after the other, or those of them with the numbers `rows`."""
-        first = sum(self.widths[:layer])
+    def read(self, keys: Sequence[str], layer: int, pool: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """→ [R, D] float32 ([R, 2·D] for "mean+std"): the clips' rows one after the other, or those of them numbered `rows`."""
+        begin, end = (0, 1) if pool == FRAMES else PARTS[pool]
+        size, first = self.sizes[layer], self._parts * sum(self.sizes[:layer])
         places = np.concatenate([np.arange(start, start + count) for start, count in map(self._rows.place, keys)])
         places = places if rows is None else places[rows]
-        return np.ascontiguousarray(self._rows.table[places, first : first + self.widths[layer]], dtype=np.float32)
+        return np.ascontiguousarray(self._rows.table[places, first + begin * size : first + end * size], dtype=np.float32)
 
     def counts(self, keys: Sequence[str]) -> np.ndarray:
         """Rows of each clip [N]."""
         return np.array([self._rows.place(key)[1] for key in keys])
 
-    def _open(self, widths: list[int]) -> None:
-        self.widths = widths
-        self._rows = RowFile(self.folder / "data.bin", self.folder / "index.jsonl", self.dtype, sum(widths))
+    @property
+    def _parts(self) -> int:
+        """Numbers that a row holds for each feature."""
+        return 1 if self.per_frame else NUM_PARTS
+
+    def _open(self, sizes: list[int]) -> None:
+        self.sizes = sizes
+        self._rows = RowFile(self.folder / "data.bin", self.folder / "index.jsonl", self.dtype, self._parts * sum(sizes))
 
 
 @contextmanager
@@ -97,9 +114,14 @@ class Features:
     layer_names: tuple[str, ...]
     failures: list[str]
 
-    def layer(self, layer: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """[R, D] float32: one row per clip, or per frame of the clips one after the other; or only those numbered `rows`."""
-        return self.store.read(self.keys, layer, rows)
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Ways in which the frames of a clip can be pooled: `POOLS`, or for frame features `FRAMES` alone."""
+        return self.store.pools
+
+    def layer(self, layer: int, pool: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """[R, D] float32: one row per clip, or per frame of the clips one after the other; or some, those numbered `rows`."""
+        return self.store.read(self.keys, layer, pool, rows)
 
     @property
     def counts(self) -> np.ndarray:
@@ -121,7 +143,7 @@ def extract(
     equalised: bring every clip to one RMS level and bandwidth first.
     Raises ValueError if more than 5 % of the clips cannot be read.
     """
-    kind = ("frames" if per_frame else "clips") + ("-equalised" if equalised else "")
+    kind = ("frames" if per_frame else "statistics") + ("-equalised" if equalised else "")
     folder = cache / encoder.fingerprint / kind
     keys, failures, found = _keys(clips)
     check_failures(failures, len(clips))
@@ -185,7 +207,7 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
             else:
                 by_length.setdefault(len(wave), []).append((key, wave))
                 ahead += len(wave) / encoder.sampling_rate
-            limit = MOST_AHEAD_SECONDS if number % LOOKED_AT_EVERY else LOOK_AHEAD_SECONDS
+            limit = MAX_BUFFERED_SECONDS if number % SORT_EVERY_CLIPS else LOOK_AHEAD_SECONDS
             if ahead >= limit or number == len(pending):
                 for length, items in by_length.items():
                     size = max(1, int(batch_seconds * encoder.sampling_rate / length))
@@ -238,16 +260,22 @@ def _is_small(encoder: Encoder) -> bool:
 
 
 def _encode(encoder: Encoder, waves: np.ndarray, per_frame: bool) -> list[list[np.ndarray]]:
-    """waves [B, S] → for each clip, for each layer [n, D]; n is 1, or the number of frames."""
+    """waves [B, S] → for each clip, for each layer [n, D] of its frames, or [1, 3·D] of their mean, deviation and maximum."""
     pieces = _pieces(waves, encoder)
     if per_frame:
         parts = [encoder.frames(piece) for piece in pieces]
         layers = [np.concatenate(layer, axis=1) for layer in zip(*parts, strict=True)]  # L × [B, T, D]
     else:
-        weights = [piece.shape[1] / waves.shape[1] for piece in pieces]
-        parts = [[weight * layer for layer in encoder.pooled(piece)] for weight, piece in zip(weights, pieces, strict=True)]
-        layers = [sum(layer)[:, None] for layer in zip(*parts, strict=True)]  # L × [B, 1, D]
+        parts = [[_statistics(state) for state in encoder.states(piece)] for piece in pieces]
+        joined = [join_statistics(layer) for layer in zip(*parts, strict=True)]
+        layers = [torch.cat([pool_statistics(s, how) for how in ("mean+std", "max")], dim=-1)[:, None] for s in joined]
+        layers = [layer.cpu().numpy() for layer in layers]  # L × [B, 1, 3·D]
     return [[layer[i] for layer in layers] for i in range(len(waves))]
+
+
+def _statistics(states: torch.Tensor) -> FrameStatistics:
+    """[B, T, D], or maps [B, C, H, W], which are pooled over both axes."""
+    return frame_statistics(states if states.ndim == 3 else states.flatten(2).transpose(1, 2))
 
 
 def _pieces(waves: np.ndarray, encoder: Encoder) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..storage.training_record import read_record
-from .labelled_clips import Clip
+from .clip import Clip
 
 
 CHANCE_MARGIN = 0.05  # a check may exceed chance by this and by two deviations

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from ..devices import torch_threads
-from .targets import IGNORED
+from .labels import IGNORED
 
 
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, on standardised features

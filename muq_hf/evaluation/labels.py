@@ -1,118 +1,129 @@
-"""What labels of each kind are, and which splits a probe needs of them: checked before any feature is computed."""
+"""What every kind of label answers: which values are labels, what a head learns from them, how its outputs are scored."""
 
-import itertools
-import math
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
-import mir_eval
 import numpy as np
 
-from .labelled_clips import SPLITS, Clip, check_classes
+from ..storage.whole_files import read_text
 
 
-LISTS = ("multilabel", "frames", "chord")  # of items that are right or wrong one by one
-ROUNDING = 0.001  # seconds by which chords may overlap
+FRAME_RATE = 25  # Hz, of frame labels and frame features whatever the model's own rate
+IGNORED = -1  # target of a frame without label
+
+Scores = dict[str, float]
 
 
-def check_labels(clips: Sequence[Clip], label: str, kind: str) -> None:
-    """Raises ValueError, which names the clip, for a label that is none of its kind."""
-    is_valid, valid = LABELS[kind]
-    for clip in clips:
-        value = clip.labels[label]
-        if not _holds(is_valid, value):
-            items = value if isinstance(value, list) and kind in LISTS else []
-            wrong = next((item for item in items if not _holds(is_valid, [item])), value)
-            raise ValueError(f"{clip.path}: a label of kind {kind!r} is {valid}; {label!r} holds {reprlib.repr(wrong)}.")
-    values = [clip.labels[label] for clip in clips]
-    if kind in ("class", "pitch"):
-        check_classes(values)
-    lengths = {np.size(value) for value in values} if kind == "regression" else {1}
-    if len(lengths) > 1:
-        raise ValueError(f"{label!r} must hold as many numbers for every clip, got {' and '.join(map(str, sorted(lengths)))}.")
+class LabelKind:
+    """The labels of a set of clips, taken as one kind. `KIND(labels)` learns from all labels which classes there are.
 
+    A subclass is all that the package knows of a kind of label; `label_kinds.KINDS` names them. Rows are what a head is fitted
+    on, one for each clip or, where `per_frame` is set, for each frame of 40 ms; `counts` [N] says how many rows each of the N
+    labels has. Outputs [R, num_outputs] of a head are log odds, or numbers, for the rows of all labels one after the other.
 
-def check_splits(clips: Sequence[Clip], label: str, kind: str) -> None:
-    """Raises ValueError for a split of the labelled clips that leaves nothing to learn or nothing to score."""
-    for split in SPLITS:
-        lack = _lack([clip.labels[label] for clip in clips if clip.split == split], kind, split == "train")
-        if lack:
-            raise ValueError(
-                f"the label {label!r} cannot be probed: its {split} split has {lack}. Label more clips, or give each a `split`."
-            )
+    Attributes:
+        name: of the kind, as in `muq-hf probe --kind`.
+        description: what a label of the kind is, for messages.
+        primary: the score that ranks, and that validation chooses by; larger is better.
+        loss: what a head minimises: "classes" (cross-entropy), "tags" (binary cross-entropy), "numbers" (squared error).
+        per_frame: whether a clip has a row for each frame, and not one.
+        column: the column of a table that holds labels of this kind; None where a manifest does not tell the kind.
+        items: whether a label is a list whose items are right or wrong one by one.
+        num_outputs: of a head, for each row.
+        classes: names of the outputs, in their order; None for numbers and events.
+    """
 
+    name: str
+    description: str
+    primary: str
+    loss: str
+    per_frame = False
+    column: str | None = None
+    items = False
+    num_outputs: int
+    classes: Sequence | None = None
 
-def event_times(value) -> np.ndarray:
-    """The moments (s) of a label {"events": […]} or […]."""
-    return np.array(value["events"] if isinstance(value, dict) else value, dtype=float)
+    def __init__(self, labels: Sequence):
+        raise NotImplementedError
 
+    @classmethod
+    def is_label(cls, value) -> bool:
+        """Whether a value is a label of this kind. May raise what its checks raise: see `holds`."""
+        raise NotImplementedError
 
-def _lack(values: list, kind: str, is_fitted: bool) -> str | None:
-    """What the labels of one split have too little of."""
-    if not values:
-        return "no clip"
-    if kind == "regression":
-        return "a single clip, and R² needs two" if len(values) == 1 and not is_fitted else None
-    if kind == "multilabel":
-        return "the same tags on every clip" if len(set(map(frozenset, values))) == 1 else None
-    if kind == "events":
-        return "no event" if is_fitted and not any(len(event_times(value)) for value in values) else None
-    if kind in ("frames", "chord"):
-        values = [name for segments in values for *_, name in segments]
-        if not values:
-            return "no segment"
-    return "a single class" if is_fitted and len(set(map(str, values))) == 1 else None
-
-
-def _holds(is_valid: Callable, value) -> bool:
-    try:
-        return bool(is_valid(value))
-    except (AttributeError, KeyError, TypeError, ValueError, mir_eval.chord.InvalidChordException):
+    @classmethod
+    def is_written(cls, value) -> bool:
+        """Whether a manifest that does not name its kind means this one by `value`."""
         return False
 
+    @classmethod
+    def from_text(cls, text: str, folder: Path):
+        """A field of a table → the label. Raises ValueError for text that is none."""
+        raise NotImplementedError
 
-def _is_class(value) -> bool:
-    return isinstance(value, (str, int)) or value.is_integer()
+    @classmethod
+    def check(cls, labels: Sequence, names: Sequence[str], label: str) -> None:
+        """Raises ValueError for a label that is none of the kind, with its clip from `names`; `label` is what they are called."""
+        for value, name in zip(labels, names, strict=True):
+            if not cls.holds(value):
+                items = value if isinstance(value, list) and cls.items else []
+                wrong = next((item for item in items if not cls.holds([item])), value)
+                raise ValueError(
+                    f"{name}: a label of kind {cls.name!r} is {cls.description}; {label!r} holds {reprlib.repr(wrong)}."
+                )
+        cls.check_together(labels, label)
+
+    @classmethod
+    def check_together(cls, labels: Sequence, label: str) -> None:
+        """Raises ValueError for labels that do not go together, each of them right."""
+
+    @classmethod
+    def holds(cls, value) -> bool:
+        """Whether a value is a label of this kind, whatever it is."""
+        try:
+            return bool(cls.is_label(value))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+            return False
+
+    @classmethod
+    def missing(cls, labels: Sequence, is_fitted: bool) -> str | None:
+        """What the labels of one split have too little of to be learned from, or scored; None if they have enough."""
+        if not len(labels):
+            return "no clip"
+        return "a single class" if is_fitted and len(set(map(str, labels))) == 1 else None
+
+    def rows(self, labels: Sequence, counts: np.ndarray) -> np.ndarray:
+        """→ what a head learns: class numbers [R] int, or values [R, num_outputs] float32."""
+        raise NotImplementedError
+
+    def score(self, labels: Sequence, counts: np.ndarray, outputs: np.ndarray, chosen: Scores | None = None) -> Scores:
+        """Scores of outputs [R, num_outputs]; `chosen`: those on validation, where something is chosen on it."""
+        raise NotImplementedError
+
+    def constant(self, labels: Sequence, counts: np.ndarray) -> np.ndarray:
+        """Outputs [num_outputs] that fit the labels best without looking at the music."""
+        raise NotImplementedError
+
+    def majority(self, fitted: Sequence, fitted_counts: np.ndarray, tested: Sequence, counts: np.ndarray) -> Scores:
+        """Scores on `tested` of the best constant answer for `fitted`."""
+        outputs = np.tile(self.constant(fitted, fitted_counts), (int(np.sum(counts)), 1))
+        return self.score(tested, counts, outputs)
+
+    def guessing(self, fitted: Sequence, tested: Sequence) -> Scores | None:
+        """Scores of answers drawn in the proportions of `fitted`, where they may be above those of the majority; else None."""
+        return None
 
 
-def _is_key(value: str) -> bool:
-    mir_eval.key.validate_key(value)
-    return True
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    return {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
 
 
-def _are_numbers(value, lowest: float = -math.inf, most: float = math.inf) -> bool:
-    numbers = np.atleast_1d(value).astype(float)
-    return numbers.ndim == 1 and 0 < numbers.size <= most and (numbers > lowest).all() and (numbers < math.inf).all()
+def class_rows(classes: Sequence) -> dict:
+    """Class → its number."""
+    return {name: number for number, name in enumerate(np.asarray(classes).tolist())}
 
 
-def _are_tags(value) -> bool:
-    return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
-
-
-def _are_segments(value) -> bool:
-    return isinstance(value, list) and all(0 <= start < end < math.inf for start, end, _ in value)
-
-
-def _are_chords(value) -> bool:
-    for *_, name in value:
-        mir_eval.chord.encode(name)
-    follow = all(a[1] <= b[0] + ROUNDING for a, b in itertools.pairwise(sorted(value)))
-    return len(value) > 0 and follow and _are_segments(value)
-
-
-def _are_times(value) -> bool:
-    times = event_times(value)
-    return times.ndim == 1 and np.isfinite(times).all() and (np.diff(times) >= 0).all()
-
-
-LABELS: dict[str, tuple[Callable, str]] = {  # kind → whether a label is one, and what one is
-    "class": (_is_class, "text or a whole number"),
-    "pitch": (lambda value: _is_class(value) and 0 <= int(value) <= 127, "a MIDI note, 0 to 127"),
-    "key": (_is_key, "a key as mir_eval writes it, such as 'C# major' or 'A minor'"),
-    "tempo": (lambda value: _are_numbers(value, lowest=0, most=1), "one number of beats per minute, above 0"),
-    "multilabel": (_are_tags, "a list of tags (in a CSV the column `labels`)"),
-    "regression": (_are_numbers, "a number or a list of numbers, all finite"),
-    "frames": (_are_segments, "a list of [start, end, name], 0 ≤ start < end, in seconds"),
-    "chord": (_are_chords, "a list of [start, end, chord as mir_eval writes it], 0 ≤ start < end, in seconds, without overlap"),
-    "events": (_are_times, "a list of times in seconds, in increasing order"),
-}
+def table_lines(path: Path, columns: int) -> list[list[str]]:
+    """The lines of a text file, each split at white space into at most so many fields."""
+    return [line.split(maxsplit=columns - 1) for line in read_text(path).splitlines() if line.strip()]

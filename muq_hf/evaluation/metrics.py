@@ -79,26 +79,3 @@ def event_scores(references: list[np.ndarray], estimates: list[np.ndarray]) -> d
     """Times in seconds per clip → mean F-measure within ±70 ms (mir_eval.beat)."""
     scores = [mir_eval.beat.f_measure(np.asarray(a), np.asarray(b)) for a, b in zip(references, estimates, strict=True)]
     return {"f_measure": float(np.mean(scores))}
-
-
-def retrieval_scores(features: np.ndarray, groups: np.ndarray, queries: np.ndarray) -> dict[str, float]:
-    """Clips [N, D] of tracks `groups` [N] ranked by cosine for each of `queries` (indices), itself left out.
-
-    r_at_1: share of queries whose nearest clip is of the same track; map: mean average precision. Queries that are the only
-    clip of their track do not count.
-    """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    hits, precisions = [], []
-    for query in queries:
-        similarity = unit @ unit[query]
-        similarity[query] = -np.inf
-        order = np.argsort(-similarity, kind="stable")[:-1]
-        relevant = groups[order] == groups[query]
-        if not relevant.any():
-            continue
-        ranks = np.flatnonzero(relevant) + 1
-        hits.append(relevant[0])
-        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-    if not hits:
-        raise ValueError("retrieval needs tracks with at least two clips among the queries.")
-    return {"r_at_1": float(np.mean(hits)), "map": float(np.mean(precisions))}

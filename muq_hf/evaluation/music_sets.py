@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from ..audio import AudioError, audio_info, find_audio
 from ..storage.fingerprint import fingerprint
 from ..storage.manifests import BadLine, is_manifest, manifest_rows
-from .encoders import FRAME_RATE, Encoder
-from .features import extract
-from .labelled_clips import Clip
+from .clip import Clip
+from .encoders import Encoder
+from .features import FRAMES, extract
+from .labels import FRAME_RATE
 
 
 EMBED_KEY, COMPARE_KEY = b"muq_hf", b"muq_hf_compare"  # of the metadata of tables: `muq-hf embed`'s, `write_table`'s
@@ -116,7 +117,7 @@ def embed_clips(
     numbers = chosen_layers(layers, encoder)
     viewed = encoder if row_seconds is None else RowsOfSeconds(encoder, numbers, row_seconds)
     found = extract(viewed, clips, cache, row_seconds is not None, equalised, workers, progress)
-    stored = numbers if row_seconds is None else range(len(numbers))
+    stored, pool = (numbers, "mean") if row_seconds is None else (range(len(numbers)), FRAMES)
     return MusicSet(
         source=source,
         model=encoder.name,
@@ -125,7 +126,7 @@ def embed_clips(
         seconds=np.array([clip.meta["seconds"] for clip in found.clips]),
         rates=np.array([clip.meta["rate"] for clip in found.clips], dtype=float),
         rows=np.repeat(np.arange(len(found.clips)), found.counts),
-        layers={encoder.layer_names[number]: found.layer(place) for place, number in zip(stored, numbers, strict=True)},
+        layers={encoder.layer_names[number]: found.layer(place, pool) for place, number in zip(stored, numbers, strict=True)},
         model_rate=encoder.sampling_rate,
         failures=tuple(found.failures),
     )
@@ -142,7 +143,7 @@ def chosen_layers(layers: Sequence[int], encoder: Encoder) -> list[int]:
     return list(dict.fromkeys(layer % total for layer in layers))
 
 
-class RowsOfSeconds:
+class RowsOfSeconds(Encoder):
     """An encoder whose frames are the means of `row_seconds` each, of some of its layers."""
 
     def __init__(self, encoder: Encoder, layers: Sequence[int], row_seconds: float):

@@ -35,9 +35,9 @@ def markdown_table(rows: Sequence[dict]) -> str:
     ]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        for probe, about in row["probes"].items():
-            cell = _cell(about["scores"][row["primary"]]) + ("" if about.get("near_chance", True) else " above chance")
-            cells.setdefault((row["model"], probe), {})[row["task"]] = cell
+        for name, probe in row["probes"].items():
+            cell = _cell(probe["scores"][row["primary"]]) + ("" if probe.get("near_chance", True) else " above chance")
+            cells.setdefault((row["model"], name), {})[row["task"]] = cell
     for (model, probe), by_task in cells.items():
         lines.append(f"| {model} | {probe} | " + " | ".join(by_task.get(task, "–") for task in tasks) + " |")
     return "\n".join(lines) + "\n"

@@ -1,36 +1,44 @@
 """Same-track retrieval: does a clip lie nearest to the other clips of its track, among those of all tracks?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .features import Features
 from .heads import Scaler
-from .metrics import retrieval_scores
-from .probes import ProbeResult
+from .labels import Scores
+from .probes import POOLINGS, ProbeResult, poolings_of
+from .ranking import same_track_scores
 
 
-def run_retrieval(features: Features, label: str, primary: str, shuffle: bool = False) -> ProbeResult:
-    """Cosine between standardised features, one layer at a time; all clips are ranked, clips of the test split ask.
+def run_retrieval(
+    features: Features, tracks: Sequence, primary: str, poolings: Sequence[str] = POOLINGS, shuffle: bool = False
+) -> ProbeResult:
+    """Cosine between standardised features, one layer and pooling at a time; all clips are ranked, those of the test split ask.
 
-    The mean and deviation come from train and valid clips, whose queries also choose the layer. Nothing is random but the
-    permutation of `shuffle`, so there is one "seed".
+    tracks: of the features' clips. Mean and deviation come from train and valid clips, whose queries also choose layer and
+    pooling. Nothing is random but the permutation of `shuffle`, so there is one "seed".
     """
-    is_test = np.array([clip.split == "test" for clip in features.clips])
-    tracks = np.array([clip.labels[label] for clip in features.clips])
+    is_test, tracks = _is_test(features), np.array(tracks)
     if shuffle:
         tracks = np.random.default_rng(0).permutation(tracks)
-    layers, fitted = {}, {}
+    fits = {}
     for layer, name in enumerate(features.layer_names):
-        rows = features.layer(layer)
-        rows = Scaler(rows[~is_test])(rows)
-        layers[name] = [retrieval_scores(rows, tracks, np.flatnonzero(is_test))]
-        fitted[name] = retrieval_scores(rows, tracks, np.flatnonzero(~is_test))[primary]
-    chosen = max(fitted, key=fitted.get)
-    return ProbeResult(layers=layers, linear=layers[chosen], chosen_layers=[chosen])
+        for pool in poolings_of(features, poolings):
+            rows = features.layer(layer, pool)
+            rows = Scaler(rows[~is_test])(rows)
+            chooses = same_track_scores(rows, tracks, np.flatnonzero(~is_test))[primary]
+            fits[name, pool] = chooses, same_track_scores(rows, tracks, np.flatnonzero(is_test))
+    result = ProbeResult()
+    result.add_linear(fits)
+    return result
 
 
-def chance_retrieval(features: Features, label: str) -> dict[str, float]:
+def chance_retrieval(features: Features, tracks: Sequence) -> Scores:
     """What one random order gives."""
-    tracks = np.array([clip.labels[label] for clip in features.clips])
-    is_test = np.array([clip.split == "test" for clip in features.clips])
     noise = np.random.default_rng(0).standard_normal((len(tracks), 64)).astype(np.float32)
-    return retrieval_scores(noise, tracks, np.flatnonzero(is_test))
+    return same_track_scores(noise, np.array(tracks), np.flatnonzero(_is_test(features)))
+
+
+def _is_test(features: Features) -> np.ndarray:
+    return np.array([clip.split == "test" for clip in features.clips])

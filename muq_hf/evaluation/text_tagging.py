@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .labelled_clips import SPLIT_ALIASES, Clip, label_kind, usual_splits
+from .clip import Clip
+from .splits import SPLIT_ALIASES, usual_splits
 
 
 BATCH_CLIPS = 8
@@ -51,19 +52,20 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
     Raises ValueError for a template without a place for the label, for labels of another kind, and if more than 5 % of the
     clips cannot be read; up to that they are left out.
     """
-    from .targets import TARGETS
+    from .label_kinds import KINDS, kind_of
 
     if PLACE not in template:
         raise ValueError(f"the template must hold {PLACE} where the label goes, got {template!r}.")
-    kind = label_kind([clip.labels[label] for clip in clips])
+    kind = kind_of([clip.labels[label] for clip in clips])
     if kind not in ("class", "multilabel"):
         raise ValueError(f"zero-shot tagging needs classes or tags, the label {label!r} is of kind {kind!r}.")
     clips, audio_vectors, failures = embed_audio(model, processor, clips)
-    target = TARGETS[kind](clips, label)
+    labels = [clip.labels[label] for clip in clips]
+    target = KINDS[kind](labels)
     texts = [template.replace(PLACE, str(name)) for name in target.classes]
     cosines = (audio_vectors @ embed_texts(model, processor, texts).T).float().cpu().numpy()  # [N, K]
     found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
-    return {**found, **target.score(clips, np.ones(len(clips), dtype=int), cosines)}
+    return {**found, **target.score(labels, np.ones(len(labels), dtype=int), cosines)}
 
 
 @torch.inference_mode()
@@ -120,10 +122,10 @@ def _embed(model, processor, clips: Sequence[Clip], failures: list[str]) -> tupl
 
 def _audio_vectors(model, processor, waves: list[np.ndarray]) -> torch.Tensor:
     """→ [B, D]."""
-    from .encoders import nothing_longer
+    from .encoders import without_fusion
 
     rate = processor.feature_extractor.sampling_rate
-    inputs = nothing_longer(processor(audio=waves, sampling_rate=rate, return_tensors="pt"))
+    inputs = without_fusion(processor(audio=waves, sampling_rate=rate, return_tensors="pt"))
     return _vectors(model.get_audio_features(**inputs.to(model.device)))
 
 

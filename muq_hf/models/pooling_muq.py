@@ -8,7 +8,7 @@ import torch
 from .batches_muq import is_traced
 
 
-POOLS = ("none", "mean", "max", "mean+std")
+POOLS = ("mean", "std", "max", "mean+std")  # of frames to one vector
 
 
 class FrameStatistics(NamedTuple):
@@ -21,9 +21,9 @@ class FrameStatistics(NamedTuple):
 
 
 def check_pool(how: str) -> None:
-    """Raises ValueError for an unknown pool."""
-    if how not in POOLS:
-        raise ValueError(f"`pool` must be one of {', '.join(POOLS)}, got {how!r}.")
+    """Raises ValueError for what is neither one of `POOLS` nor "none", which keeps the frames."""
+    if how not in (*POOLS, "none"):
+        raise ValueError(f"`pool` must be one of {', '.join(POOLS)} or none, got {how!r}.")
 
 
 def pool_frames(frames: torch.Tensor, mask: torch.Tensor | None, how: str) -> torch.Tensor:
@@ -70,9 +70,11 @@ def pool_statistics(statistics: FrameStatistics, how: str) -> torch.Tensor:
         return statistics.mean
     if how == "max":
         return statistics.maximum
+    if how == "std":
+        return (statistics.squared_deviation / statistics.count).sqrt()
     if how == "mean+std":
-        return torch.cat([statistics.mean, (statistics.squared_deviation / statistics.count).sqrt()], dim=-1)
-    raise ValueError(f"`pool` must be one of {', '.join(POOLS[1:])} to make vectors, got {how!r}.")
+        return torch.cat([pool_statistics(statistics, "mean"), pool_statistics(statistics, "std")], dim=-1)
+    raise ValueError(f"`pool` must be one of {', '.join(POOLS)} to make vectors, got {how!r}.")
 
 
 def _check_counts(count: torch.Tensor) -> None:

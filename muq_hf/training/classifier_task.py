@@ -7,10 +7,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..evaluation.encoders import FRAME_RATE
-from ..evaluation.labelled_clips import Clip, label_kind, read_manifest, with_label
-from ..evaluation.labels import check_labels, check_splits
-from ..evaluation.targets import IGNORED, PER_FRAME, PRIMARY, TARGETS
+from ..evaluation.clip import Clip
+from ..evaluation.label_kinds import KINDS, kind_of, own_task
+from ..evaluation.labelled_clips import read_manifest, with_label
+from ..evaluation.labels import FRAME_RATE, IGNORED
 from ..models.classification_muq import IGNORED_LABEL
 
 
@@ -30,16 +30,14 @@ class ClassifierTask:
             raise ValueError(f"the clips have the labels {', '.join(names)}: choose one, `label`.")
         self.label = label or names[0]
         clips = with_label(clips, self.label)
-        self.kind = kind or label_kind([clip.labels[self.label] for clip in clips])
-        if self.kind not in TARGETS:
-            raise ValueError(f"unknown kind of label {self.kind!r}; valid: {', '.join(TARGETS)}.")
-        check_labels(clips, self.label, self.kind)
-        check_splits(clips, self.label, self.kind)
+        labels = self._labels(clips)
+        self.kind = kind or kind_of(labels)
+        task = own_task(self.label, clips, self.label, self.kind)
         self.clips = {split: [clip for clip in clips if clip.split == split] for split in ("train", "valid", "test")}
-        self.target = TARGETS[self.kind](clips, self.label)
-        self.per_frame = self.kind in PER_FRAME
+        self.target = KINDS[self.kind](labels)
+        self.per_frame = self.target.per_frame
         self.problem = PROBLEMS[self.target.loss]
-        self.metric = metric or PRIMARY[self.kind]
+        self.metric = metric or task.primary
         self.offset, self.scale = self._spread() if self.problem == "regression" else (0.0, 1.0)
 
     @classmethod
@@ -49,9 +47,9 @@ class ClassifierTask:
     @property
     def names(self) -> list[str]:
         """Of the model's outputs."""
-        classes = getattr(self.target, "classes", None)
-        if classes is not None:
-            return [f"{name:.4g}" if isinstance(name, float) else str(name) for name in np.asarray(classes).tolist()]
+        if self.target.classes is not None:
+            classes = np.asarray(self.target.classes).tolist()
+            return [f"{name:.4g}" if isinstance(name, float) else str(name) for name in classes]
         number = self.target.num_outputs
         return [self.label] if number == 1 else [f"{self.label} {index}" for index in range(number)]
 
@@ -62,7 +60,7 @@ class ClassifierTask:
 
     def rows(self, clips: Sequence[Clip], counts: Sequence[int]) -> list[np.ndarray]:
         """What each clip is to learn: [] or [K], or for its `counts` frames [T(, K)]; numbers with mean 0 and deviation 1."""
-        rows = self.target.rows(clips, np.asarray(counts) if self.per_frame else np.ones(len(clips), dtype=int))
+        rows = self.target.rows(self._labels(clips), np.asarray(counts) if self.per_frame else np.ones(len(clips), dtype=int))
         if self.problem == "regression":
             rows = ((rows - self.offset) / self.scale).astype(np.float32)
         if self.problem == "single_label_classification":
@@ -106,7 +104,7 @@ class ClassifierTask:
 
         Raises ValueError if `metric` is none of them.
         """
-        scores = self.target.score(clips, counts, outputs * self.scale + self.offset, chosen=chosen)
+        scores = self.target.score(self._labels(clips), counts, outputs * self.scale + self.offset, chosen=chosen)
         if self.metric not in scores:
             raise ValueError(f"`metric` of {self.kind!r} labels is one of {', '.join(scores)}; got {self.metric!r}.")
         return scores
@@ -115,6 +113,10 @@ class ClassifierTask:
         if self.per_frame and config.frame_rate != FRAME_RATE:
             raise ValueError(f"frames are labelled at {FRAME_RATE} Hz, and this model has {config.frame_rate:g} frames a second.")
 
+    def _labels(self, clips: Sequence[Clip]) -> list:
+        return [clip.labels[self.label] for clip in clips]
+
     def _spread(self) -> tuple[np.ndarray, np.ndarray]:
-        numbers = self.target.rows(self.clips["train"], np.ones(len(self.clips["train"]), dtype=int))
+        clips = self.clips["train"]
+        numbers = self.target.rows(self._labels(clips), np.ones(len(clips), dtype=int))
         return numbers.mean(axis=0), np.maximum(numbers.std(axis=0), MIN_DEVIATION)

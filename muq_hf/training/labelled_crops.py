@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..audio import AudioError, audio_info, load_audio
-from ..evaluation.labelled_clips import Clip
+from ..evaluation.clip import Clip
 from ..models.classification_muq import IGNORED_LABEL
 from ..models.windowing_muq import num_frames, plan_windows
 from .clips import MAX_ATTEMPTS, SkipLog

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from ..evaluation.ranking import pair_scores
 from ..models.configuration_muq import MuQConfig
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
@@ -19,7 +20,6 @@ from .arguments import crop_seed
 from .captions import CaptionCollator, CaptionedClips, CaptionWriter, Words, read_templates, read_words
 from .stage import Stage
 from .teacher import require_model_type
-from .text_retrieval import retrieval_metrics
 from .trainer import StageTrainer
 
 
@@ -54,7 +54,8 @@ class MuLanTrainer(StageTrainer):
         ids = {name: pairs[name] for name in ("audio_ids", "text_ids")}
         kind = model.config.contrastive_loss
         loss = contrastive_loss(pairs["audio"], pairs["text"], model.logit_scale.detach().cpu(), kind, **ids).item()
-        metrics = {"loss": loss, "pairs": len(pairs["audio"]), **retrieval_metrics(**pairs)}
+        scores = pair_scores(**{name: tensor.numpy() for name, tensor in pairs.items()})
+        metrics = {"loss": loss, "pairs": len(pairs["audio"]), **scores}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

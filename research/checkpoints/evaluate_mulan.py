@@ -18,11 +18,11 @@ from transformers import AutoModel, AutoProcessor
 
 from muq_hf import MUQ_MULAN_TINY
 from muq_hf.audio import load_audio
+from muq_hf.evaluation.corpus_tasks import HELD_OUT_LICENCE
 from muq_hf.evaluation.labelled_clips import Clip, read_manifest, with_label
-from muq_hf.evaluation.tasks import HELD_OUT_LICENCE
+from muq_hf.evaluation.ranking import CUTOFFS, pair_scores
 from muq_hf.evaluation.text_tagging import zero_shot_scores
 from muq_hf.storage.json_lines import read_json_lines
-from muq_hf.training.text_retrieval import CUTOFFS, retrieval_metrics
 
 
 HERE = Path(__file__).resolve().parent
@@ -70,7 +70,7 @@ def retrieval(model, processor, generated: Path) -> dict:
         inputs = processor(audio=waves, sampling_rate=model.config.sampling_rate, return_tensors="pt")
         music.append(model.get_audio_features(**inputs).pooler_output)
     numbers = torch.arange(len(pieces))
-    scores = retrieval_metrics(torch.cat(music), text, numbers, numbers)
+    scores = pair_scores(torch.cat(music).numpy(), text.numpy(), numbers.numpy(), numbers.numpy())
     measures = {
         f"{direction}_r{k}": {"score": scores[f"{direction}_r{k}"], "chance": k / len(pieces)}
         for direction in ("text_to_audio", "audio_to_text")

@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from muq_hf.evaluation.corpus_tasks import CorpusTask, find_tasks, load_task
 from muq_hf.evaluation.encoders import Encoder
-from muq_hf.evaluation.features import extract
 from muq_hf.evaluation.guards import refuse_leak, training_music
 from muq_hf.evaluation.models import is_checkpoint, load_encoder
-from muq_hf.evaluation.probes import ProbeResult, run_probes
-from muq_hf.evaluation.targets import PER_FRAME, TARGETS
-from muq_hf.evaluation.tasks import Task, find_tasks, load_task
+from muq_hf.evaluation.probes import ProbeResult
+from muq_hf.evaluation.trial import Settings, Trial
 
 
 BEST, MEAN, LAST = "best layer", "mean of layers", "last layer"
@@ -30,8 +29,8 @@ def probe_tasks(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path],
     """
     encoder = load_encoder(str(model))
     scores = {}
-    for task in find_tasks(tasks):
-        result = _probe(str(model), encoder, task, corpus, cache)
+    for source in find_tasks(tasks):
+        result, task = _probe(str(model), encoder, source, corpus, cache), source.task
         by_layer = [result.layers[layer][0][task.primary] for layer in encoder.layer_names]
         values = (result.linear[0][task.primary], statistics.mean(by_layer), by_layer[-1])
         scores |= zip(score_names([task.name], (BEST, MEAN, LAST)), values, strict=True)
@@ -42,18 +41,16 @@ def probe_layers(model: str | Path, tasks: Sequence[str], corpus: Sequence[Path]
     """Task → layer → the task's own score on its test split. Arguments: see `probe_tasks`."""
     encoder = load_encoder(str(model))
     scores = {}
-    for task in find_tasks(tasks):
-        result = _probe(str(model), encoder, task, corpus, cache)
-        scores[task.name] = {layer: result.layers[layer][0][task.primary] for layer in encoder.layer_names}
+    for source in find_tasks(tasks):
+        result = _probe(str(model), encoder, source, corpus, cache)
+        scores[source.name] = {layer: result.layers[layer][0][source.task.primary] for layer in encoder.layer_names}
     return scores
 
 
-def _probe(model: str, encoder: Encoder, task: Task, corpus: Sequence[Path], cache: Path) -> ProbeResult:
-    clips = load_task(task, corpus, small=True, held_out=False)
+def _probe(model: str, encoder: Encoder, source: CorpusTask, corpus: Sequence[Path], cache: Path) -> ProbeResult:
+    task = load_task(source, corpus, small=True, held_out=False)
     trained_on = training_music(model) if is_checkpoint(model) else None
     if trained_on is not None:
-        refuse_leak(clips, trained_on, encoder.name)
-    per_frame = task.kind in PER_FRAME
-    features = extract(encoder, clips, cache, per_frame=per_frame, equalised=task.equalised, progress=False)
-    target = TARGETS[task.kind](features.clips, task.label)
-    return run_probes(features, target, task.primary, seeds=1, probes=["linear"])
+        refuse_leak(task.clips, trained_on, encoder.name)
+    settings = Settings(cache, seeds=1, probes=("linear",), poolings=("mean",), progress=False, workers=1)
+    return Trial.of(encoder, task, settings).fit()

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from transformers.audio_utils import mel_filter_bank
 
-from muq_hf.evaluation.encoders import to_frame_rate
+from muq_hf.evaluation.encoders import Encoder, to_frame_rate
 from muq_hf.storage.fingerprint import fingerprint
 
 
@@ -38,12 +38,11 @@ MTT_TAGS = (
 ).split(",")
 
 
-class MusiCNN:
-    """Front end (561), three convolutions (64 each) and the 200 units before the tags; the last has no time axis."""
+class MusiCNN(Encoder):
+    """Front end (561), three convolutions (64 each) and the 200 units before the tags, which there is one of for each 3 s."""
 
     checkpoint = "MTT_musicnn"
     sampling_rate = SAMPLING_RATE
-    max_seconds = 30.0
     min_samples = 2 * N_FFT
     layer_names = ("front end", "cnn1", "cnn2", "cnn3", "penultimate")
 
@@ -58,11 +57,10 @@ class MusiCNN:
         self._filters = torch.tensor(filters, dtype=torch.float32)  # [257, 96]
 
     @torch.inference_mode()
-    def pooled(self, waves: np.ndarray) -> list[np.ndarray]:
+    def states(self, waves: np.ndarray) -> list[torch.Tensor]:
         maps = self._maps(self._patches(waves))  # each [B·P, T, D]
-        penultimate = self._penultimate(torch.cat(maps, dim=2))
-        means = [*(features.mean(dim=1) for features in maps), penultimate]
-        return [mean.reshape(len(waves), -1, mean.shape[1]).mean(dim=1).numpy() for mean in means]
+        penultimate = self._penultimate(torch.cat(maps, dim=2))  # [B·P, 200]
+        return [states.reshape(len(waves), -1, states.shape[-1]) for states in (*maps, penultimate)]
 
     @torch.inference_mode()
     def frames(self, waves: np.ndarray) -> list[np.ndarray]:

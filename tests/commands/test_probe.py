@@ -16,9 +16,10 @@ from transformers import BatchFeature
 from muq_hf import MuQMuLanFeatureExtractor, MuQMuLanModel, cli
 from muq_hf.audio import load_audio
 from muq_hf.evaluation import text_tagging as zero_shot
-from muq_hf.evaluation.labelled_clips import TEST_SHARE, read_manifest
+from muq_hf.evaluation.corpus_tasks import CORPUS_TASKS, subset
+from muq_hf.evaluation.labelled_clips import read_manifest
 from muq_hf.evaluation.probes import MAX_FITTED_ROWS
-from muq_hf.evaluation.tasks import TASKS, subset
+from muq_hf.evaluation.splits import TEST_SHARE
 from muq_hf.evaluation.text_tagging import load_joint, zero_shot_scores
 
 
@@ -31,7 +32,7 @@ def test_help_says_how_splits_and_rows_are_drawn(capsys):
 def test_list_names_every_task(capsys):
     assert cli.main(["probe", "--list"]) == 0
     told = capsys.readouterr().out
-    assert all(task.name in told and task.primary in told for task in TASKS)
+    assert all(task.name in told and task.task.primary in told for task in CORPUS_TASKS)
 
 
 @pytest.mark.slow
@@ -69,17 +70,19 @@ def test_suite_takes_the_corpus_folder(tones, tmp_path):
 ADAPTER = """
 import numpy as np
 import torch
+from muq_hf.evaluation.encoders import Encoder
 
 
-class Peer:
+class Peer(Encoder):
     name = fingerprint = "peer"
-    sampling_rate, max_seconds, min_samples, layer_names = 24_000, 30.0, 1, ("spectrum",)
+    sampling_rate, min_samples, layer_names = 24_000, 1, ("spectrum",)
 
     def __init__(self):
         self.model = torch.nn.Linear(1, 1)
 
-    def pooled(self, waves):
-        return [np.abs(np.fft.rfft(waves)).reshape(len(waves), -1)[:, :12_000].reshape(len(waves), 12, -1).mean(axis=2)]
+    def states(self, waves):
+        bands = np.abs(np.fft.rfft(waves))[:, :12_000].reshape(len(waves), 12, -1).mean(axis=2)
+        return [torch.from_numpy(bands.astype(np.float32))[:, None]]
 """
 
 

@@ -6,27 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from muq_hf.audio import load_audio
 from muq_hf.evaluation import features
-from muq_hf.evaluation.encoders import num_frames
+from muq_hf.evaluation.encoders import Encoder, num_frames
 from muq_hf.evaluation.features import _encode, _pieces, equalise, extract, only_one_writer
 from muq_hf.evaluation.labelled_clips import Clip, read_manifest
 from muq_hf.evaluation.models import load_encoder
+from muq_hf.models.pooling_muq import POOLS
 
 
-class Counting:
-    """An encoder with two layers of different size that counts what it is asked."""
+class Counting(Encoder):
+    """An encoder with two layers of different size, at the rate of the samples, that counts the clips it is given."""
 
     name, fingerprint, sampling_rate, max_seconds, min_samples = "counting", "counting", 24_000, 0.6, 1025
-    layer_names = ("mean", "spread")
+    layer_names = ("wave", "both signs")
 
     def __init__(self):
         self.clips = 0
 
-    def pooled(self, waves):
+    def states(self, waves):
         self.clips += len(waves)
-        return [waves.mean(axis=1, keepdims=True), np.stack([waves.min(axis=1), waves.max(axis=1)], axis=1)]
+        waves = torch.from_numpy(waves)[:, :, None]
+        return [waves, torch.cat([waves.clamp(min=0), waves.clamp(max=0)], dim=2)]
 
 
 def test_features_are_computed_once(tones, tmp_path):
@@ -35,7 +38,7 @@ def test_features_are_computed_once(tones, tmp_path):
     calls = encoder.clips
     again = extract(encoder, clips[::-1], tmp_path, progress=False)
     assert encoder.clips == calls
-    assert np.array_equal(first.layer(1), again.layer(1)[::-1])
+    assert np.array_equal(first.layer(1, "mean+std"), again.layer(1, "mean+std")[::-1])
 
 
 def test_another_fingerprint_is_computed_anew(tones, tmp_path):
@@ -49,16 +52,20 @@ def test_another_fingerprint_is_computed_anew(tones, tmp_path):
 def test_layers_hold_the_encoders_values_in_order(tones, mel, tmp_path):
     clips = read_manifest(tones)[:5]
     features = extract(mel, clips, tmp_path, progress=False)
-    for row, clip in zip(features.layer(0), clips, strict=True):
-        wave = load_audio(clip.path, 24_000, start=clip.start, end=clip.end)
-        assert np.allclose(row, mel.pooled(wave[None])[0][0], atol=1e-4)
+    pooled = {pool: features.layer(0, pool) for pool in POOLS}
+    for number, clip in enumerate(clips):
+        states = mel.states(load_audio(clip.path, 24_000, start=clip.start, end=clip.end)[None])[0][0].numpy()  # [T, D]
+        mean, std = states.mean(axis=0), states.std(axis=0)
+        expected = {"mean": mean, "std": std, "max": states.max(axis=0), "mean+std": np.concatenate([mean, std])}
+        assert all(np.allclose(pooled[pool][number], expected[pool], atol=1e-3) for pool in POOLS)
 
 
-def test_long_clips_are_the_weighted_mean_of_their_pieces(tones, tmp_path):
+@pytest.mark.parametrize("pool, statistic", [("mean", np.mean), ("std", np.std), ("max", np.max)])
+def test_long_clips_are_pooled_over_all_of_their_pieces(tones, tmp_path, pool, statistic):
     encoder, clips = Counting(), read_manifest(tones)[:2]  # clips of 1 s, pieces of at most 0.6 s
     features = extract(encoder, clips, tmp_path, progress=False)
     wave = load_audio(clips[0].path, 24_000, start=clips[0].start, end=clips[0].end)
-    assert features.layer(0)[0, 0] == pytest.approx(wave.mean(), abs=1e-6)
+    assert features.layer(0, pool)[0, 0] == pytest.approx(statistic(wave), abs=1e-6)
 
 
 class Framed:
@@ -88,19 +95,19 @@ def test_frames_of_long_clips_are_the_whole_frames_in_their_samples():
 
 def test_broken_run_loses_only_its_last_batch(tones, tmp_path):
     encoder, clips = Counting(), read_manifest(tones)
-    whole = extract(encoder, clips, tmp_path, progress=False).layer(1)
-    folder = tmp_path / encoder.fingerprint / "clips"
+    whole = extract(encoder, clips, tmp_path, progress=False).layer(1, "max")
+    folder = tmp_path / encoder.fingerprint / "statistics"
     with open(folder / "data.bin", "r+b") as data:
-        data.truncate(12 * 30 + 7)  # 30 rows of three float32 and a piece
+        data.truncate(36 * 30 + 7)  # 30 rows of nine float32 and a piece
     encoder.clips = 0
-    assert np.array_equal(extract(encoder, clips, tmp_path, progress=False).layer(1), whole)
+    assert np.array_equal(extract(encoder, clips, tmp_path, progress=False).layer(1, "max"), whole)
     assert encoder.clips == 2 * (len(clips) - 30)  # two pieces each
 
 
 def test_unreadable_clip_is_left_out_and_named(tones, mel, tmp_path):
     clips = read_manifest(tones)
     features = extract(mel, [*clips, Clip(tmp_path / "gone.wav", split="test")], tmp_path, progress=False)
-    assert len(features.clips) == len(features.layer(0)) == len(clips)
+    assert len(features.clips) == len(features.layer(0, "mean")) == len(clips)
     assert "gone.wav" in features.failures[0]
 
 
@@ -140,7 +147,7 @@ def test_long_clips_are_not_decoded_far_ahead(monkeypatch):
 
 def test_some_rows_are_those_of_the_whole_layer(click_frames):
     rows = np.array([3, 250, 99, 100])
-    assert np.array_equal(click_frames.layer(0, rows), click_frames.layer(0)[rows])
+    assert np.array_equal(click_frames.layer(0, "frames", rows), click_frames.layer(0, "frames")[rows])
 
 
 def test_counting_rows_reads_no_features(click_frames, monkeypatch):
@@ -154,7 +161,7 @@ def test_frames_come_at_25_hz(click_frames):
 
 def test_equalised_clips_have_one_loudness(tones, tmp_path):
     cues = load_encoder("cues")
-    loudness = extract(cues, read_manifest(tones)[:6], tmp_path, equalised=True, progress=False).layer(0)[:, 0]
+    loudness = extract(cues, read_manifest(tones)[:6], tmp_path, equalised=True, progress=False).layer(0, "mean")[:, 0]
     assert np.allclose(loudness, -20, atol=0.01)
 
 
@@ -169,11 +176,11 @@ def test_equalised_clips_have_nothing_above_10_khz():
 
 
 def test_a_second_run_waits_for_the_first_ones_features(tones, tmp_path, capsys):
-    clips, folder = read_manifest(tones)[:4], tmp_path / "counting" / "clips"
+    clips, folder = read_manifest(tones)[:4], tmp_path / "counting" / "statistics"
     with ThreadPoolExecutor(1) as pool:
         with only_one_writer(folder):
             second = pool.submit(extract, Counting(), clips, tmp_path, progress=False)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.5)
-        assert len(second.result().layer(0)) == 4
+        assert len(second.result().layer(0, "mean")) == 4
     assert "waiting for it" in capsys.readouterr().err

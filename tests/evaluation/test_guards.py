@@ -11,10 +11,12 @@ import pytest
 from checks import MICRO
 
 from muq_hf import MuQConfig, MuQModel
-from muq_hf.evaluation.benchmark import Question, Settings, evaluate
+from muq_hf.evaluation.benchmark import evaluate
 from muq_hf.evaluation.guards import LeakError, near_chance, refuse_leak, training_music
+from muq_hf.evaluation.label_kinds import own_task
 from muq_hf.evaluation.labelled_clips import read_manifest
 from muq_hf.evaluation.models import load_encoder
+from muq_hf.evaluation.trial import Settings
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def test_probe_is_refused_if_a_test_track_was_trained_on(checkpoint, tones, tmp_
     clips = read_manifest(tones)
     leaked = next(clip.path for clip in clips if clip.split == "test")
     record(checkpoint, {"path": f"/elsewhere/{leaked.parent.name}/{leaked.stem}.flac"})
-    question = Question.of("tones", clips, "class", "class")
+    task = own_task("tones", clips, "class", "class")
     with pytest.raises(LeakError, match=leaked.name):
-        evaluate([(load_encoder(str(checkpoint)), training_music(checkpoint))], [question], Settings(tmp_path / "cache"))
+        evaluate([(load_encoder(str(checkpoint)), training_music(checkpoint))], [task], Settings(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
@@ -70,7 +72,7 @@ def test_cues_tell_loudness_and_bandwidth():
     spectrum = np.fft.rfft(wide)
     spectrum[4000:] = 0  # nothing above 4 kHz
     narrow = np.fft.irfft(spectrum).astype(np.float32)
-    rows = cues.pooled(np.stack([wide, 0.5 * wide, narrow]))[0]
+    rows = cues.states(np.stack([wide, 0.5 * wide, narrow]))[0][:, 0]
     assert rows[0, 0] - rows[1, 0] == pytest.approx(6.02, abs=0.01)
     assert rows[:, 1].tolist() == [12_000, 12_000, 4_000]
 

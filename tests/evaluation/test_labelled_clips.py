@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from muq_hf.evaluation.labelled_clips import Clip, label_kind, read_clips, read_manifest, redraw_validation, write_manifest
+from muq_hf.evaluation.label_kinds import kind_of
+from muq_hf.evaluation.labelled_clips import Clip, read_clips, read_manifest, write_manifest
+from muq_hf.evaluation.splits import redraw_validation
 
 
 def write_lines(path, rows):
@@ -34,7 +36,7 @@ def test_csv_columns_say_the_kind_of_label(tmp_path, header, value, kind, label)
     manifest.write_text(f"path,split,{header}\na.wav,train,{value}\nb.wav,valid,{value}\nc.wav,test,{value}\n")
     clips = read_manifest(manifest)
     assert [clip.labels["label"] for clip in clips] == [label] * 3
-    assert label_kind([clip.labels["label"] for clip in clips]) == kind
+    assert kind_of([clip.labels["label"] for clip in clips]) == kind
     assert clips[0].path == tmp_path / "a.wav"
 
 
@@ -137,12 +139,12 @@ def test_bad_manifests_are_refused(tmp_path, lines, message):
 
 def test_mixed_labels_are_refused():
     with pytest.raises(ValueError, match="one kind"):
-        label_kind(["rock", ["rock"]])
+        kind_of(["rock", ["rock"]])
 
 
 def test_a_mixture_of_numbers_and_text_is_refused():
     with pytest.raises(ValueError, match="got both 'unknown' and 1990"):
-        label_kind([1990, "unknown", 2000])
+        kind_of([1990, "unknown", 2000])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_an_empty_cell_of_tags_is_no_tags(tmp_path):
 
 @pytest.mark.parametrize("kind, label", [("frames", [[0, 1, "a"]]), ("regression", [0.5]), ("multilabel", ["rock"])])
 def test_an_empty_list_is_of_the_kind_of_the_others(kind, label):
-    assert label_kind([label, []]) == kind
+    assert kind_of([label, []]) == kind
 
 
 def test_a_label_beside_empty_labels_is_taken(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from muq_hf.evaluation import metrics
-from muq_hf.evaluation.targets import pick_events
+from muq_hf.evaluation.frame_labels import pick_events
 
 
 def test_multilabel_scores_are_scikit_learns_on_random_scores():
@@ -57,24 +57,6 @@ def test_beats_within_seventy_milliseconds_count():
     truth = np.arange(6.0, 16.0, 0.5)  # mir_eval itself counts from 0 s on in f_measure
     assert metrics.event_scores([truth], [truth + 0.06])["f_measure"] == 1.0
     assert metrics.event_scores([truth], [truth + 0.1])["f_measure"] == 0.0
-
-
-def test_retrieval_by_hand():
-    features = np.array([[1, 0], [1, 0.1], [0, 1], [0.9, 0.2]], dtype=float)
-    groups = np.array(["a", "a", "b", "b"])
-    # Query 0 ranks 1 (same), 3, 2; query 2 ranks 3 (same) first: both hit, with precision 1.
-    assert metrics.retrieval_scores(features, groups, np.array([0, 2])) == {"r_at_1": 1.0, "map": 1.0}
-    # Query 3 ranks 1, 0, 2: its only relevant clip comes third.
-    assert metrics.retrieval_scores(features, groups, np.array([3])) == pytest.approx({"r_at_1": 0.0, "map": 1 / 3})
-
-
-def test_retrieval_average_precision_is_scikit_learns():
-    generator = np.random.default_rng(0)
-    features, groups = generator.standard_normal((40, 8)), generator.integers(0, 5, 40)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    others = np.arange(40) != 7
-    expected = average_precision_score((groups == groups[7])[others], (unit @ unit[7])[others])
-    assert metrics.retrieval_scores(features, groups, np.array([7]))["map"] == pytest.approx(expected)
 
 
 def test_pitch_class_forgives_octaves():
