@@ -93,18 +93,40 @@ class JointModel:
         `window_length_s`: most audio seen at once; None: all that the model hears. Raises AudioError for files without usable
         audio.
         """
+        return self.embed_parts(path, None, window_length_s)[1][0]
+
+    def embed_parts(
+        self,
+        path: str | os.PathLike,
+        chunk_length_s: float | None,
+        window_length_s: float | None = None,
+        max_seconds: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """→ spans [K, 2] (s) and vectors [K, P] float32 of length 1: the rows that `embed_files` writes for this file.
+
+        `max_seconds`: of a longer file the rest is left out; other arguments as above. Raises AudioError.
+        """
         config = self.model.config
-        plan = WindowPlan.from_seconds(config.audio_config, None, window_length_s or config.clip_seconds, 0.0)
+        rate = config.audio_config.sampling_rate
+        plan = WindowPlan.from_seconds(config.audio_config, chunk_length_s, window_length_s or config.clip_seconds, 0.0)
         messages = decode_file(DecodeTask(os.fspath(path), plan))
-        vectors, frames = [], []
+        windows, vectors = [], []  # windows: (segment, start, end, frames)
         while batch := list(itertools.islice(messages, WINDOWS_AT_ONCE)):
             if isinstance(batch[-1], FileFailure):
                 raise AudioError(batch[-1].reason, batch[-1].message)
             if isinstance(batch[-1], FileEnd):
                 batch.pop()
             vectors += self._encode_windows(batch) if batch else []
-            frames += [window.kept[1] - window.kept[0] for window in batch]
-        return combine_windows(np.stack(vectors), np.array(frames), JOINT_POOL)[0]
+            windows += [(each.segment, each.start, each.end, each.kept[1] - each.kept[0]) for each in batch]
+            if max_seconds is not None and windows[-1][2] >= max_seconds * rate:
+                messages.close()
+        segments, starts, ends, frames = np.array(windows).T
+        borders = [*np.flatnonzero(np.diff(segments, prepend=-1)), len(windows)]
+        spans, joined = [], []
+        for first, after in itertools.pairwise(borders):
+            spans.append((starts[first] / rate, ends[after - 1] / rate))
+            joined.append(combine_windows(np.stack(vectors[first:after]), frames[first:after], JOINT_POOL)[0])
+        return np.array(spans, np.float32), np.stack(joined)
 
 
 def made_with(settings: dict, model: str | os.PathLike, revision: str | None) -> bool:
