@@ -6,11 +6,15 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 MARKS ?= not slow
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo page test test-all lint docs clean
 
 demo: $(VENV)/ready
 	$(BIN)/muq-hf embed examples/audio --output demo/songs.parquet --overwrite
 	$(BIN)/python examples/nearest_neighbours.py demo/songs.parquet --picture demo/similarity.png
+
+page: $(VENV)/ready
+	test -e demo/page.parquet || $(BIN)/muq-hf embed examples/audio --mulan --output demo/page.parquet --chunk-length-s 5
+	$(BIN)/muq-hf serve demo/page.parquet --open
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "$(MARKS)" $(TESTS)

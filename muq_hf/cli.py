@@ -33,6 +33,7 @@ COMMANDS = {
     "embed": Entry("embed", "embed music files: one Parquet table of vectors, or frames per file", MUSIC),
     "search": Entry("search", "find music by words or by other music, in a table of `embed`", MUSIC),
     "tag": Entry("tag", "score music files against words with a MuQ-MuLan", MUSIC),
+    "serve": Entry("serve", "a page and an API to search your music, listen to it and see it as a map", MUSIC),
     "train mel-rvq": Entry("train:mel_rvq", "stage 1: the Mel-RVQ tokenizer"),
     "train muq": Entry("train:muq", "stage 2: MuQ, by masked prediction of the tokens"),
     "train iterate": Entry("train:iterate", "stage 3: MuQ on tokens of a converged MuQ's latents"),

@@ -135,7 +135,7 @@ def test_an_interrupted_run_exits_with_130_and_tells_how_to_go_on(model_folder, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serch", "words"], "Did you mean 'search'?"),
+        (["serch", "words"], "Did you mean 'search'"),
         (["export", "onxn"], "Did you mean 'onnx'?"),
         (["embed", "a.wav", "--outptu", "e.parquet"], "Did you mean --output?"),
         (["embed", "a.wav"], "Missing option '--output'"),

@@ -11,6 +11,8 @@ EXTRA_OF = {  # module: the extra of this package that installs it
     "onnx": "onnx",
     "onnx_ir": "onnx",
     "onnxruntime": "onnx",
+    "fastapi": "serve",
+    "uvicorn": "serve",
 }
 
 

@@ -78,7 +78,9 @@ class Similarity(BaseModel):
 class SongMap(BaseModel):
     method: str
     songs: int
-    points: str = Field(description="base64 of uint16 x, y for every song in turn, little-endian; 65535 is the right or upper edge")
+    points: str = Field(
+        description="base64 of little-endian uint16 x, y for every song in turn; 65535 is the right or upper edge"
+    )
     tag: str = Field(description="base64 of uint16 for every song: place of its first tag in `tags`")
     folder: str = Field(description="base64 of uint16 for every song: place of its folder in `folders`")
     tags: list[str]

@@ -93,9 +93,7 @@ class Desk:
             hits = collection.neighbours(_known(collection, song), part=part, **options)
         return answers.Found(hits=_hits(collection, hits), milliseconds=_since(started))
 
-    def search_by_file(
-        self, path: Path, max_seconds: float, per: str, top_k: int, folder: str, tag: str
-    ) -> answers.FoundByAudio:
+    def search_by_file(self, path: Path, max_seconds: float, per: str, top_k: int, folder: str, tag: str) -> answers.FoundByAudio:
         started, collection = time.perf_counter(), self.collection
         spans, vectors = self._upload(path, max_seconds)
         query = mean_vector(spans, vectors)

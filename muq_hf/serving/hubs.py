@@ -9,8 +9,8 @@ import numpy as np
 
 NEAREST_QUERIES = 10  # of the bank that make up an item's offset: k in arXiv 1710.04087
 ROWS_AT_ONCE = 4096
-SAME_RECORDING = 0.995  # cosine of two songs' mean vectors
-SAME_LENGTH = 0.02  # relative difference of durations
+SAME_RECORDING = 0.998  # cosine of two songs' mean vectors
+SAME_LENGTH = 0.01  # relative difference of durations
 
 
 class BankOffsets:

@@ -30,14 +30,13 @@ class Library:
         self.labels = list(labels or own_labels())
         self.generation = 0
         self._label_vectors = encoder.texts(self.labels)
-        self._maps: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
         self._load()
 
     def _load(self) -> None:
         self._stamp = stamp_of(self.table)
         self.collection = Collection(self.table, self.labels, self._label_vectors)
-        self._maps = {}
+        self._maps = {"pca": song_map(self.table, self.collection.song_vectors)}
 
     def reload_if_changed(self) -> bool:
         with self._lock:
@@ -114,11 +113,11 @@ class Watcher:
             resume=True,
             progress=False,
         )
-        self.library.reload_if_changed()
         for failure in report.failures:
             self.report(f"not added, {failure.reason}: {failure.message}")
         added = len(ready) - len(report.failures)
         if added:
+            self.library.reload_if_changed()
             self.report(f"{added} new song{'s' if added > 1 else ''} added: {len(self.library.collection)} in all.")
         return added
 

@@ -65,6 +65,11 @@ def read_song_table(table: str | os.PathLike) -> SongTable:
     return SongTable(paths, first, spans, vectors, settings)
 
 
+def read_settings_of(table: str | os.PathLike) -> dict:
+    """What a table was made with. Raises ValueError as `read_song_table`."""
+    return _common_settings([(path, _open(path)) for path in table_files(table)])
+
+
 def stamp_of(table: str | os.PathLike) -> list:
     """Names, sizes and times of the table's files: another one when the table has changed."""
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in table_files(table)]

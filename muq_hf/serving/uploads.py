@@ -13,6 +13,9 @@ from fastapi import HTTPException, Request
 from ..audio import AUDIO_SUFFIXES
 
 
+HANG_UP = {"Connection": "close"}  # what is still to come is not read
+
+
 @dataclass(frozen=True)
 class UploadLimits:
     """max_bytes of a body; max_seconds that its bytes may take to arrive; max_audio_seconds of music that are looked at."""
@@ -24,7 +27,8 @@ class UploadLimits:
 
 async def body_chunks(request: Request, limits: UploadLimits) -> AsyncIterator[bytes]:
     """The body as it comes. Raises HTTPException 413 beyond `max_bytes` (at once if the header says so) and 408 for late ones."""
-    too_large = HTTPException(413, f"The upload is larger than {limits.max_bytes / 2**20:g} MB, the most that is taken here.")
+    message = f"The upload is larger than {limits.max_bytes / 2**20:g} MB, the most that is taken here."
+    too_large = HTTPException(413, message, headers=HANG_UP)
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limits.max_bytes:
         raise too_large
@@ -37,7 +41,7 @@ async def body_chunks(request: Request, limits: UploadLimits) -> AsyncIterator[b
             return
         except asyncio.TimeoutError:
             message = f"The upload took longer than {limits.max_seconds:g} s."
-            raise HTTPException(408, message, headers={"Connection": "close"}) from None
+            raise HTTPException(408, message, headers=HANG_UP) from None
         received += len(chunk)
         if received > limits.max_bytes:
             raise too_large

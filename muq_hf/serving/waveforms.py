@@ -5,12 +5,11 @@ from collections import OrderedDict
 
 import numpy as np
 
-from ..audio import stream_audio
+from ..audio import audio_info, stream_audio
 
 
 PEAKS = 240
-RATE = 4000  # Hz: enough for peaks, and a third of the work of the full rate
-SAMPLES_AT_ONCE = 40  # 10 ms
+SECONDS_AT_ONCE = 0.01
 REMEMBERED_SONGS = 2000
 MAX_PARTS = 400  # of a similarity matrix; of longer songs every n-th part is taken
 
@@ -18,10 +17,12 @@ MAX_PARTS = 400  # of a similarity matrix; of longer songs every n-th part is ta
 def peaks_of(path: str | os.PathLike, count: int = PEAKS) -> list[int]:
     """The file's peaks, 0 to 255, relative to its loudest; memory does not grow with its samples. Raises AudioError."""
     heights, rest = [], np.empty(0, np.float32)
-    for block in stream_audio(path, sampling_rate=RATE):
+    rate = audio_info(path).sampling_rate  # at its own rate nothing is resampled
+    at_once = max(1, round(SECONDS_AT_ONCE * rate))
+    for block in stream_audio(path, sampling_rate=rate):
         samples = np.abs(np.concatenate([rest, block]))
-        whole = len(samples) // SAMPLES_AT_ONCE * SAMPLES_AT_ONCE
-        heights.append(samples[:whole].reshape(-1, SAMPLES_AT_ONCE).max(axis=1))
+        whole = len(samples) // at_once * at_once
+        heights.append(samples[:whole].reshape(-1, at_once).max(axis=1))
         rest = samples[whole:]
     heights = np.concatenate([*heights, [rest.max(initial=0.0)]])
     peaks = np.array([part.max() for part in np.array_split(heights, min(count, len(heights)))])
