@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 	$(BIN)/python examples/nearest_neighbours.py demo/songs.parquet --picture demo/similarity.png
 
 page: $(VENV)/ready
-	test -e demo/page.parquet || $(BIN)/muq-hf embed examples/audio --mulan --output demo/page.parquet --chunk-length-s 5
+	test -e demo/page.parquet || $(BIN)/muq-hf embed examples/audio --output demo/page.parquet --chunk-length-s 5
 	$(BIN)/muq-hf serve demo/page.parquet --open
 
 test: $(VENV)/ready

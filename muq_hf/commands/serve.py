@@ -13,7 +13,7 @@ from .options import Device, Revision
 
 
 EXAMPLES = """
-muq-hf embed songs/ --mulan --output songs.parquet --chunk-length-s 10
+muq-hf embed songs/ --output songs.parquet --chunk-length-s 10
 muq-hf serve songs.parquet --open
 muq-hf serve songs.parquet --watch songs/
 """
@@ -21,7 +21,7 @@ CHUNK_LENGTH_S = 10.0  # of the parts of a table that is made here
 
 
 def run(
-    index: Annotated[str, typer.Argument(metavar="INDEX", help="table made by `muq-hf embed --mulan`, or a folder of fragments")],
+    index: Annotated[str, typer.Argument(metavar="INDEX", help="table made by `muq-hf embed`, or a folder of fragments")],
     host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0: all of this machine's")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: a free one", min=0, max=65_535)] = 8000,
     watch: Annotated[
@@ -62,9 +62,9 @@ def run(
     from ..serving.uploads import UploadLimits
 
     if watch is not None and not Path(index).exists():
-        from ..checkpoints import MUQ_MULAN_TINY, or_own
+        from ..checkpoints import MUQ_MULAN_TINY, model_or_default
 
-        embed_files(watch, or_own(model, MUQ_MULAN_TINY), index, chunk_length_s=CHUNK_LENGTH_S, device=device)
+        embed_files(watch, model_or_default(model, MUQ_MULAN_TINY), index, chunk_length_s=CHUNK_LENGTH_S, device=device)
     encoder, warning = QueryEncoder.of_table(read_settings_of(index), model, revision, device)
     if warning:
         print(warning, file=sys.stderr)

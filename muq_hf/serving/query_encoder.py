@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..checkpoints import MUQ_MULAN_TINY, of_this_installation, or_own
+from ..checkpoints import MUQ_MULAN_TINY, model_or_default
 from ..inference.joint import JointModel, made_with
 
 
@@ -29,7 +29,7 @@ class QueryEncoder:
         cls, settings: dict, model: str | None = None, revision: str | None = None, device: str = "auto"
     ) -> tuple["QueryEncoder", str | None]:
         """→ the encoder for a table with these `settings`, and a warning where `model` is not the one that made it."""
-        name = or_own(model or of_this_installation(settings["model"]), MUQ_MULAN_TINY)
+        name = model_or_default(model or settings["model"], MUQ_MULAN_TINY)
         warning = None
         if revision is None and model is None and not settings["revision"].startswith("sha256:"):
             revision = settings["revision"]

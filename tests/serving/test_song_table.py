@@ -35,7 +35,7 @@ def test_tables_of_other_settings_or_models_are_refused(write_table, tmp_path):
     write_table(tmp_path / "parts" / "1.parquet", rows_of("b.ogg"), fingerprint="other")
     with pytest.raises(ValueError, match="other settings"):
         read_song_table(tmp_path / "parts")
-    with pytest.raises(ValueError, match="embed --mulan"):
+    with pytest.raises(ValueError, match="for instance muq-mulan-tiny"):
         read_song_table(write_table(tmp_path / "t.parquet", rows_of("a.ogg"), pool="mean"))
     with pytest.raises(ValueError, match="no .parquet file"):
         (tmp_path / "empty").mkdir()
