@@ -105,7 +105,7 @@ def _common_settings(files: list[tuple[Path, pq.ParquetFile]]) -> dict:
         settings = json.loads((file.schema_arrow.metadata or {}).get(b"muq_hf", b"{}"))
         if settings.get("pool") != JOINT_POOL:
             raise ValueError(
-                f"{path} was not made with a MuQ-MuLan: embed the music with one, for instance muq-mulan-tiny, to search it by words."
+                f"{path} was not made with a MuQ-MuLan: embed the music with one, for instance muq-mulan-tiny, to search it."
             )
         first = first or settings
         if settings["fingerprint"] != first["fingerprint"]:
