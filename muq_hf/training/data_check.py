@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from ..audio import SILENCE, AudioError, audio_info, stream_audio
 from ..storage.json_lines import to_json_lines
 from ..storage.whole_files import replace_text
+from .acoustic_fingerprint import AcousticFingerprint, find_duplicates
 from .tracks import TIME_FIELDS, Skipped, Track, find_tracks, track_rows
 
 
@@ -22,7 +23,11 @@ MAX_MISSING_SECONDS = 0.5  # of a track that has less music than its manifest or
 
 @dataclass(frozen=True)
 class Checked:
-    """What decoding a track told. silence: share of blocks of 10 s that are silent; digest: of the decoded samples."""
+    """What decoding a track told.
+
+    silence: share of blocks of 10 s that are silent; digest: of the decoded samples; copy_of: an earlier track that is the same
+    recording, encoded otherwise.
+    """
 
     track: Track
     sampling_rate: int  # Hz
@@ -30,6 +35,7 @@ class Checked:
     duration: float  # seconds
     silence: float
     digest: str
+    copy_of: Track | None = None
 
 
 def check_data(data: str | Path, workers: int = 2) -> tuple[list[Checked], list[Skipped]]:
@@ -38,7 +44,8 @@ def check_data(data: str | Path, workers: int = 2) -> tuple[list[Checked], list[
     tracks = list(dict.fromkeys(tracks))
     with ThreadPoolExecutor(workers) as pool:
         results = list(tqdm(pool.map(_check_or_skip, tracks), total=len(tracks), unit="track", dynamic_ncols=True))
-    return [r for r in results if isinstance(r, Checked)], skipped + [r for r in results if isinstance(r, Skipped)]
+    skipped += [result for result in results if isinstance(result, Skipped)]
+    return _with_copies([result for result in results if not isinstance(result, Skipped)]), skipped
 
 
 def report(checked: list[Checked], skipped: list[Skipped]) -> str:
@@ -61,8 +68,13 @@ def report(checked: list[Checked], skipped: list[Skipped]) -> str:
         if item.track.duration - item.duration > MAX_MISSING_SECONDS
     ]
     lines += [f"same music: {', '.join(item.track.name for item in group)}" for group in duplicates(checked)]
+    copies = [item for item in checked if item.copy_of is not None]
+    lines += [f"same recording, encoded otherwise: {item.copy_of.name}, {item.track.name}" for item in copies]
     lines += [f"{item.reason}: {item.message}" for item in skipped]
-    lines.append(f"{len(skipped)} broken, {len(silent)} silent, {len(duplicates(checked))} groups of duplicates")
+    lines.append(
+        f"{len(skipped)} broken, {len(silent)} silent, {len(duplicates(checked))} groups of duplicates, "
+        f"{len(copies)} copies encoded otherwise"
+    )
     return "\n".join(lines)
 
 
@@ -76,9 +88,23 @@ def duplicates(checked: list[Checked]) -> list[list[Checked]]:
 
 
 def sound_tracks(checked: list[Checked]) -> list[Checked]:
-    """Not silent, and the first of each group of duplicates."""
+    """Not silent, and of each recording the first track."""
     repeated = {item.track for group in duplicates(checked) for item in group[1:]}
-    return [item for item in checked if item.silence < 1.0 and item.track not in repeated]
+    return [item for item in checked if item.silence < 1.0 and item.copy_of is None and item.track not in repeated]
+
+
+def _with_copies(found: list[tuple[Checked, np.ndarray]]) -> list[Checked]:
+    """Fill `copy_of`, from the acoustic fingerprints of what is neither silent nor the same samples as an earlier track."""
+    prints: dict[str, tuple[int, np.ndarray]] = {}  # by digest
+    for index, (item, words) in enumerate(found):
+        if item.silence < 1.0:
+            prints.setdefault(item.digest, (index, words))
+    copies = find_duplicates({index: words for index, words in prints.values()})
+    checked = [item for item, _ in found]
+    for index, original in copies.items():
+        if checked[index].track.path != checked[original].track.path:  # stretches of one file may overlap
+            checked[index] = replace(checked[index], copy_of=checked[original].track)
+    return checked
 
 
 def write_manifest(kept: list[Checked], data: Path, path: Path) -> None:
@@ -102,19 +128,23 @@ def _manifest_fields(manifest: Path) -> dict[tuple[str, float], list[dict]]:
     return fields_of
 
 
-def _check_or_skip(track: Track) -> Checked | Skipped:
+def _check_or_skip(track: Track) -> tuple[Checked, np.ndarray] | Skipped:
     try:
         return _check(track)
     except AudioError as error:
         return Skipped(track.name, error.reason, str(error))
 
 
-def _check(track: Track) -> Checked:
+def _check(track: Track) -> tuple[Checked, np.ndarray]:
+    """→ what is found, and the words of the acoustic fingerprint."""
     info = audio_info(track.source())
-    digest, samples, blocks, silent = hashlib.sha256(), 0, 0, 0
+    digest, fingerprint = hashlib.sha256(), AcousticFingerprint(CHECK_RATE)
+    samples, blocks, silent = 0, 0, 0
     end = track.start + track.duration
     for block in stream_audio(track.source(), BLOCK_SECONDS, CHECK_RATE, track.start, end):
         digest.update(np.round(block * 2**15).astype(np.int32).tobytes())
+        fingerprint.add(block)
         samples, blocks = samples + len(block), blocks + 1
         silent += bool(np.abs(block).max() < 10 ** (SILENCE / 20))
-    return Checked(track, info.sampling_rate, info.channels, samples / CHECK_RATE, silent / blocks, digest.hexdigest())
+    found = Checked(track, info.sampling_rate, info.channels, samples / CHECK_RATE, silent / blocks, digest.hexdigest())
+    return found, fingerprint.words()

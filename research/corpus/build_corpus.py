@@ -19,7 +19,6 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-import fingerprint
 import numpy as np
 import recordings
 import splits
@@ -28,6 +27,8 @@ from recordings import Encoding
 from tqdm import tqdm
 from tracks import Options, build_package, fingerprint_file
 from unpack import PackageGone, fetch
+
+from muq_hf.training.acoustic_fingerprint import find_duplicates
 
 
 CLIP_SECONDS = 10
@@ -122,7 +123,7 @@ def write_manifests(output: Path, packages: list[Package]) -> None:
     """clips.jsonl, tempo.jsonl and, last, manifest.jsonl from the packages' states."""
     states = [state_file(output, package) for package in packages]
     tracks = [track for state in states if state.exists() for track in json.loads(state.read_text())["tracks"]]
-    copies = fingerprint.find_duplicates({t["id"]: np.load(fingerprint_file(output, t["id"])) for t in tracks})
+    copies = find_duplicates({t["id"]: np.load(fingerprint_file(output, t["id"])) for t in tracks})
     by_track, by_album = splits.load("tracks"), splits.load("albums")
     for track in tracks:
         track["duplicate_of"] = copies.get(track["id"])

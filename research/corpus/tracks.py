@@ -7,12 +7,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import fingerprint
 import numpy as np
 import recordings
 from catalogue import Package, allowed
 from recordings import SAMPLING_RATE, Encoding
 from unpack import MusicFile, unpack
+
+from muq_hf.training.acoustic_fingerprint import acoustic_fingerprint
 
 
 SILENCE_DB = -60.0  # RMS below which a track is no music
@@ -60,7 +61,7 @@ def encode_track(track_id: str, source: Path, output: Path, options: Options) ->
         raise ValueError(f"{level:.0f} dB is silence")
     path = Path("audio") / f"{track_id}{options.encoding.suffix}"
     recordings.write(output / path, recordings.set_level(samples, options.encoding.level_db), options.encoding)
-    words = fingerprint.fingerprint(samples, SAMPLING_RATE)
+    words = acoustic_fingerprint(samples, SAMPLING_RATE)
     print_file = fingerprint_file(output, track_id)
     print_file.parent.mkdir(parents=True, exist_ok=True)
     np.save(print_file, words)

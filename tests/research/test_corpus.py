@@ -22,13 +22,14 @@ import abc_tunes  # noqa: E402
 import arrange  # noqa: E402
 import build_corpus  # noqa: E402
 import catalogue  # noqa: E402
-import fingerprint  # noqa: E402
 import recordings  # noqa: E402
 import scores  # noqa: E402
 import splits  # noqa: E402
 import tasks  # noqa: E402
 import tracks  # noqa: E402
 import unpack  # noqa: E402
+
+from muq_hf.training.acoustic_fingerprint import acoustic_fingerprint, find_duplicates  # noqa: E402
 
 
 sys.path.remove(str(CORPUS))
@@ -243,8 +244,8 @@ def test_other_settings_in_one_folder_are_refused(build):
 
 
 def test_fingerprints_of_different_music_do_not_match():
-    prints = {str(seed): fingerprint.fingerprint(melody(seed), RATE) for seed in range(4)}
-    assert fingerprint.find_duplicates(prints) == {}
+    prints = {str(seed): acoustic_fingerprint(melody(seed), RATE) for seed in range(4)}
+    assert find_duplicates(prints) == {}
 
 
 def test_track_split_keeps_copies_together_and_shares_out_every_album():

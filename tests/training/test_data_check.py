@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from checks import EXAMPLE_AUDIO
 from training_runs import RATE, melody, write_music
 
 from muq_hf.cli import main
@@ -49,6 +51,30 @@ def test_manifest_trains_without_what_is_wrong(folder, tmp_path, capsys):
 def test_sound_music_is_kept_whole(tmp_path):
     checked, skipped = check_data(write_music(tmp_path, 3, 2.0))
     assert len(sound_tracks(checked)) == 3 and not skipped
+
+
+def test_a_recording_that_was_encoded_again_is_named_and_kept_once(tmp_path, capsys):
+    """As another file: quieter, with half a second of silence before, at another rate, in Vorbis."""
+    song, rate = soundfile.read(EXAMPLE_AUDIO / "folk_celtic_pride.ogg", dtype="float32")
+    other, _ = soundfile.read(EXAMPLE_AUDIO / "bach_brandenburg.ogg", dtype="float32")
+    soundfile.write(tmp_path / "a.flac", song, rate)
+    soundfile.write(tmp_path / "b.flac", other, rate)
+    late = np.concatenate([np.zeros((rate // 2, song.shape[1]), np.float32), 0.3 * song])
+    soundfile.write(tmp_path / "copy.ogg", soxr.resample(late, rate, 44_100), 44_100)
+    assert main(["data", "check", str(tmp_path), "--manifest", str(tmp_path / "m.jsonl")]) == 0
+    out = capsys.readouterr().out
+    copy, original = tmp_path / "copy.ogg", tmp_path / "a.flac"
+    assert f"same recording, encoded otherwise: {original}, {copy}" in out
+    assert "0 groups of duplicates, 1 copies encoded otherwise" in out
+    kept = [json.loads(line)["path"] for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert kept == [str(original), str(tmp_path / "b.flac")]
+
+
+def test_overlapping_stretches_of_one_file_are_no_copies(tmp_path):
+    lines = [{"path": str(EXAMPLE_AUDIO / "bach_brandenburg.ogg"), "start": start, "end": start + 6} for start in (0, 2, 4)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    checked, _ = check_data(tmp_path / "in.jsonl")
+    assert len(sound_tracks(checked)) == 3
 
 
 def test_cut_off_file_is_found(tmp_path):
