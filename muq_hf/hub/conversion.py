@@ -17,6 +17,7 @@ from ..models.published_muq import config_from_musicfm, convert_state_dict, is_p
 from ..models.published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
 from .card import card_data_of, model_card
 from .folders import drop_code_references, new_folder
+from .sentence_transformers_files import write_sentence_transformers_files
 
 
 def convert_muq(source: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None) -> None:
@@ -94,5 +95,7 @@ def _save(model, processor, source, output, licence, base_model) -> None:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         drop_code_references(folder)
+        if model.config.model_type == "muq_mulan":
+            write_sentence_transformers_files(folder)
         if licence:
             model_card(model.config.model_type, Path(output).name, licence, base_model).save(folder / "README.md")

@@ -1,19 +1,17 @@
 """A model folder with its code inside, for people who load it with `trust_remote_code=True` and without this package."""
 
-import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from .card import card_data_of, model_card
+from .exported_code import write_code
 from .folders import copy_model_files, new_folder
+from .sentence_transformers_files import write_sentence_transformers_files
 
-
-CODE = Path(__file__).parent.parent / "models"
 
 # What the Auto classes find in an exported folder, by model type.
 AUTO_MAPS = {
@@ -85,10 +83,10 @@ def export_hub(model: str | Path, output: str | Path, licence: str | None = None
         if model_type in PROCESSORS:
             entries.append(PROCESSORS[model_type])
             _map_processor(folder, model_type, f"{model} lacks its processor")
+            write_sentence_transformers_files(folder)
         else:
             _map_feature_extractor(folder, model_type, f"{model} lacks its feature extractor")
-        for module in code_files(entries):
-            shutil.copy2(CODE / module, folder)
+        write_code(entries, folder)
         model_card(model_type, Path(output).name, licence, base_model).save(folder / "README.md")
         check_in_bare_process(folder)
 
@@ -104,18 +102,6 @@ def _map_processor(folder: Path, model_type: str, otherwise: str) -> None:
     processor = _read_json(file, otherwise)
     processor["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}
     _write_json(file, processor | {"auto_map": {"AutoProcessor": PROCESSORS[model_type]}})
-
-
-def code_files(entries: list[str]) -> list[str]:
-    """File names of the modules that `module.Class` entries need, found by following their relative imports."""
-    waiting, found = {entry.split(".")[0] for entry in entries}, set()
-    while waiting:
-        module = waiting.pop()
-        found.add(module)
-        tree = ast.parse((CODE / f"{module}.py").read_text())
-        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
-        waiting |= imported - found
-    return sorted(f"{module}.py" for module in found)
 
 
 def check_in_bare_process(folder: Path) -> None:

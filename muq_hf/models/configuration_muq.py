@@ -2,11 +2,7 @@
 
 import math
 
-
-try:
-    from transformers import PreTrainedConfig
-except ImportError as error:  # its name in transformers 4 is another
-    raise ImportError("MuQ needs transformers 5.17 or newer: pip install --upgrade transformers") from error
+from transformers import PreTrainedConfig
 
 from .published_muq import config_from_published, is_published_config
 from .windowing_muq import FRONT_END_STRIDE

@@ -212,6 +212,19 @@ def frames_of_block(reader: Reader, seconds: float) -> int:
     return max(1, min(round(seconds * reader.sampling_rate), MAX_BLOCK_VALUES // reader.channels))
 
 
+def checked_rate(sampling_rate) -> int:
+    """`sampling_rate` as an int (Hz). Raises ValueError for one that no audio has."""
+    try:
+        rate = int(sampling_rate)
+        is_valid = rate == sampling_rate and MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE
+    except (TypeError, ValueError, OverflowError):
+        is_valid = False
+    if not is_valid:
+        limits = f"{MIN_SAMPLING_RATE} and {MAX_SAMPLING_RATE}"
+        raise ValueError(f"`sampling_rate` must be a whole number of Hz between {limits}, got {sampling_rate!r}.")
+    return rate
+
+
 def resample(wave: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Mono float32 [S] at `rate_in` Hz → [S'] at `rate_out` Hz with soxr HQ."""
     if rate_in == rate_out:

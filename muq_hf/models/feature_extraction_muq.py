@@ -73,7 +73,7 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
                 f"`sampling_rate` must be given and be {self.sampling_rate} Hz, the model's rate; {got}. Resample the audio "
                 f"first, for instance `soxr.resample(audio, rate, {self.sampling_rate})`."
             )
-        waveforms = [self._check(audio, index) for index, audio in enumerate(_as_batch(raw_audio))]
+        waveforms = [self._check(audio, index) for index, audio in enumerate(as_batch(raw_audio))]
         return self.pad(
             BatchFeature({"input_values": waveforms}),
             padding=padding,
@@ -117,7 +117,7 @@ class MuQFeatureExtractor(SequenceFeatureExtractor):
             return {}, {name: value for name, value in kwargs.items() if name not in HUB_ARGUMENTS}
 
 
-def _as_batch(raw_audio) -> list:
+def as_batch(raw_audio) -> list:
     """A list of single waveforms, whether one or several came."""
     if isinstance(raw_audio, (str, bytes, dict)):
         raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import IterableDataset
 from transformers.pipelines.base import ChunkPipeline
 
-from .decoding_muq import MAX_SAMPLING_RATE, MIN_SAMPLING_RATE, resample, stream_audio
+from .decoding_muq import checked_rate, resample, stream_audio
 from .downloads_muq import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD_BYTES, download
 from .feature_extraction_muq import MuQFeatureExtractor, as_float32
 from .modeling_muq import MuQModel
@@ -36,6 +36,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
     _load_feature_extractor = None  # optional: all its settings follow from the model's configuration
     _model_class = MuQModel
     _extractor_class = MuQFeatureExtractor
+    modelcard = None  # `save_pretrained` of the first transformers 5 asks for it
 
     def __init__(self, model, feature_extractor=None, **kwargs):
         if isinstance(model, (str, os.PathLike)):
@@ -215,7 +216,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             inputs, sampling_rate = samples.data.float().mean(dim=0), samples.sample_rate
         if isinstance(inputs, (np.ndarray, torch.Tensor)):
             wave = _mono(inputs)
-            yield resample(wave, _checked_rate(rate if sampling_rate is None else sampling_rate), rate)
+            yield resample(wave, checked_rate(rate if sampling_rate is None else sampling_rate), rate)
         elif isinstance(inputs, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(inputs, "read"):
             yield from stream_audio(inputs, BLOCK_LENGTH, rate)
         else:
@@ -275,15 +276,3 @@ def _mono(audio: np.ndarray | torch.Tensor) -> np.ndarray:
         raise ValueError(f"an array must be [samples] or have two axes with one or two channels, got shape {wave.shape}.")
     check_samples(wave, "the array")
     return wave
-
-
-def _checked_rate(sampling_rate) -> int:
-    try:
-        rate = int(sampling_rate)
-        is_valid = rate == sampling_rate and MIN_SAMPLING_RATE <= rate <= MAX_SAMPLING_RATE
-    except (TypeError, ValueError, OverflowError):
-        is_valid = False
-    if not is_valid:
-        limits = f"{MIN_SAMPLING_RATE} and {MAX_SAMPLING_RATE}"
-        raise ValueError(f"`sampling_rate` must be a whole number of Hz between {limits}, got {sampling_rate!r}.")
-    return rate

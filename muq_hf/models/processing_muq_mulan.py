@@ -6,7 +6,8 @@ from transformers import AutoTokenizer, BatchFeature, PreTrainedConfig, Processo
 from transformers.utils import logging
 
 from .configuration_muq_mulan import MuQMuLanConfig
-from .decoding_muq import AUDIO_SUFFIXES, load_audio
+from .decoding_muq import AUDIO_SUFFIXES, checked_rate, load_audio, resample
+from .feature_extraction_muq import as_batch, as_float32
 from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from .loading_muq import hub_arguments_of
 from .published_muq_mulan import is_published_mulan_config, tower_source
@@ -39,7 +40,7 @@ class MuQMuLanProcessor(ProcessorMixin):
         images_kwargs: dict | None = None,
         videos_kwargs: dict | None = None,
     ) -> BatchFeature:
-        """text: one text or several; audio: files, or what the feature extractor takes with its `sampling_rate` (Hz).
+        """text: one text or several; audio: files, or what the feature extractor takes, with its `sampling_rate` (any, in Hz).
 
         `padding`, `truncation` and `max_length` (tokens) are for the text; longer texts are cut, with one warning. The
         dictionaries add options for the tokenizer, the feature extractor or both; those for images and videos must be empty.
@@ -78,6 +79,11 @@ class MuQMuLanProcessor(ProcessorMixin):
         files = [audio] if isinstance(audio, (str, os.PathLike)) else audio
         if isinstance(files, (list, tuple)) and files and all(isinstance(item, (str, os.PathLike)) for item in files):
             audio, options = [load_audio(file, rate) for file in files], options | {"sampling_rate": rate}
+        elif options["sampling_rate"] not in (None, rate):
+            given = checked_rate(options["sampling_rate"])
+            waves = [as_float32(wave, index) for index, wave in enumerate(as_batch(audio))]
+            audio = [resample(wave, given, rate) if wave.ndim == 1 else wave for wave in waves]  # others are refused below
+            options = options | {"sampling_rate": rate}
         return self.feature_extractor(audio, **options)
 
     def _tokenize(self, text, options: dict) -> dict:

@@ -137,3 +137,4 @@ def test_exported_folder_runs_without_the_package(tmp_path):
     export_hub(save_tiny(tmp_path / "model"), tmp_path / "hub", licence="mit")  # itself loads and runs it in a bare process
     names = {file.name for file in (tmp_path / "hub").iterdir()}
     assert {"modeling_muq_mulan.py", "processing_muq_mulan.py", "pipeline_muq_mulan.py", "tokenizer.json"} <= names
+    assert {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"} <= names

@@ -83,9 +83,27 @@ def test_nothing_at_all_is_refused(processor):
         processor()
 
 
-def test_a_wrong_rate_is_refused(processor):
-    with pytest.raises(ValueError, match="24000 Hz.*16000 Hz"):
-        processor(audio=music(1).numpy(), sampling_rate=16_000)
+def test_audio_of_any_rate_is_resampled(processor):
+    time = np.arange(44_100) / 44_100
+    batch = processor(audio=[0.5 * np.sin(2 * np.pi * 440 * time)] * 2, sampling_rate=44_100, return_tensors="np")
+    assert batch["input_values"].shape == (2, 24_000)
+    inner = slice(2_400, -2_400)  # away from the ends, where a filter rings
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(24_000) / 24_000)
+    np.testing.assert_allclose(batch["input_values"][1, inner], expected[inner], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "message"),
+    [
+        (np.zeros(24_000, "float32"), None, "24000 Hz.*none was given"),
+        (np.zeros(24_000, "float32"), 0, "`sampling_rate` must be a whole number of Hz"),
+        ([np.zeros((2, 44_100), "float32")], 44_100, "mono"),
+        (np.zeros(1_500, "float32"), 44_100, "has 816 samples"),
+    ],
+)
+def test_missing_and_impossible_rates_and_what_is_no_mono_clip_are_refused(processor, audio, rate, message):
+    with pytest.raises(ValueError, match=message):
+        processor(audio=audio, sampling_rate=rate)
 
 
 def test_saved_processor_is_the_same(processor, tmp_path):
