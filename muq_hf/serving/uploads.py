@@ -39,7 +39,7 @@ async def body_chunks(request: Request, limits: UploadLimits) -> AsyncIterator[b
             chunk = await asyncio.wait_for(anext(stream), deadline - clock())
         except StopAsyncIteration:
             return
-        except asyncio.TimeoutError:
+        except TimeoutError:
             message = f"The upload took longer than {limits.max_seconds:g} s."
             raise HTTPException(408, message, headers=HANG_UP) from None
         received += len(chunk)
