@@ -4,7 +4,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,11 +52,33 @@ class FileFailure:
 Message = FileWindow | FileEnd | FileFailure
 
 
+OUTAGE = "outage"  # the reason of a failure that is the store's: no file is to blame, and the run must stop
+
+
 def decode_file(task: DecodeTask) -> Iterator[Message]:
     """Yield the windows of a file, then its end or its failure. Never raises for what a file contains."""
+    if "://" not in task.path:
+        yield from _decode(task, task.path)
+        return
+    from ..storage.remote import StorageError, local_copy
+
+    try:
+        with local_copy(task.path) as copy:
+            for message in _decode(task, copy):
+                if isinstance(message, FileFailure):
+                    message = replace(message, message=message.message.replace(copy, task.path))
+                yield message
+    except FileNotFoundError:
+        yield FileFailure(task.path, "missing", f"{task.path} does not exist.")
+    except StorageError as error:
+        yield FileFailure(task.path, OUTAGE, str(error))
+
+
+def _decode(task: DecodeTask, path: str) -> Iterator[Message]:
+    """The messages of the file that lies at `path`."""
     windows = 0
     try:
-        for window in split_stream(_checked_blocks(task.path, task.plan), task.plan):
+        for window in split_stream(_checked_blocks(path, task.plan), task.plan):
             windows += 1
             yield FileWindow(task.path, window.segment, window.start, window.end, window.kept, window.audio)
         yield FileEnd(task.path, windows)

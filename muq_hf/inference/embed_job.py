@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tqdm.auto import tqdm
 
@@ -36,7 +37,8 @@ class EmbedReport:
 class EmbedJob:
     """model: ready to run; resume, overwrite: what to do with an output that is there.
 
-    bad_lines: of the manifests, MANIFEST:NUMBER → what is wrong with the line.
+    bad_lines: of the manifests, MANIFEST:NUMBER → what is wrong with the line. part: (3, 64) for part 3 of 64, from 0.
+    engine: what hands out the shards of an output folder; None: a loop in this process.
     """
 
     model: EmbeddingModel
@@ -49,10 +51,18 @@ class EmbedJob:
     files_per_shard: int | None = None
     retry_failed: bool = False
     bad_lines: dict[str, str] = field(default_factory=dict)
+    part: tuple[int, int] | None = None
+    engine: "Engine | None" = None
 
     def line_failures(self) -> dict[str, FileFailure]:
         """Lines of manifests that could not be used, as failures."""
         return {place: FileFailure(place, BAD_LINE, message) for place, message in self.bad_lines.items()}
+
+
+class Engine(Protocol):
+    """What has shards done by somebody: (run, plan, numbers of the shards, job, progress) → errors of those not done."""
+
+    def __call__(self, run, plan, numbers: list[int], job: EmbedJob, progress: "EmbedProgress") -> list[str]: ...
 
 
 class EmbedProgress:
@@ -81,3 +91,8 @@ class EmbedProgress:
             if self._show:
                 tqdm.write(f"{failure.reason}: {failure.message}", file=sys.stderr)
         self._bar.update()
+
+    def on_shard(self, files: int, audio_seconds: float) -> None:
+        """A whole shard that was done elsewhere."""
+        self.on_batch(audio_seconds)
+        self._bar.update(files)

@@ -10,6 +10,7 @@ Readers of datasets pass over names that begin with "_".
 
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ STATE = "_muq_hf"
 SETTINGS_NAME = f"{STATE}/settings.json"
 FAILURES = f"{STATE}/failures"
 ATTEMPTS = f"{STATE}/attempts"
+READS_AT_ONCE = 16
 
 
 class EmbedRun:
@@ -69,12 +71,16 @@ class EmbedRun:
             self.folder.delete(name)
         self.folder.write(fragment_name(number), fragment)
 
-    def failures(self, plan: ShardPlan) -> list[FileFailure]:
-        """Those of the shards that are done, with their paths as they are in the plan; what went to another shard is left out."""
+    def failures(self, plan: ShardPlan, numbers: Iterable[int] | None = None) -> list[FileFailure]:
+        """Those of the shards that are done, all or `numbers`, with their paths as they are in the plan.
+
+        A file that went to another shard since then is left out.
+        """
         found, done = [], set(self.done())
+        done &= set(plan.numbers.tolist() if numbers is None else numbers)
         for name in self.folder.names(FAILURES):
             number = shard_number(name.removeprefix(f"{FAILURES}/").replace(".jsonl", ".parquet"))
-            if number not in done or number not in plan.numbers:
+            if number not in done:
                 continue
             paths = {path_text(path): path for path, _ in plan.shard(number).files}
             for line in map(json.loads, self.folder.read(name).decode("utf-8").splitlines()):
@@ -94,7 +100,12 @@ class EmbedRun:
 
     def num_rows(self) -> int:
         """Of all fragments, from their ends."""
-        return sum(pq.read_metadata(self.folder.open(fragment_name(number))).num_rows for number in self.done())
+
+        def rows(number: int) -> int:
+            return pq.read_metadata(self.folder.open(fragment_name(number))).num_rows
+
+        with ThreadPoolExecutor(READS_AT_ONCE) as readers:
+            return sum(readers.map(rows, self.done()))
 
     def sweep(self) -> None:
         """Delete what writers that were killed left behind."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..storage.manifests import BadLine
 from ..storage.remote import Folder, is_remote
-from .embed_job import EmbedJob, EmbedReport
+from .embed_job import EmbedJob, EmbedReport, Engine
 from .embed_model import EmbeddingModel, load_embedding_model, settings_of
 from .embed_run import STATE, EmbedRun
+from .file_lists import collect_files
 from .folder_output import embed_to_folder
 from .frame_output import embed_to_frames
 from .frame_store import FrameStore
 from .shards import default_workers
-from .sources import collect_inputs
 from .table_output import embed_to_table, partial_folder
 
 
@@ -42,9 +42,11 @@ def embed_files(
     overwrite: bool = False,
     retry_failed: bool = False,
     files_per_shard: int | None = None,
+    part: tuple[int, int] | None = None,
+    engine: Engine | None = None,
     progress: bool = True,
 ) -> EmbedReport:
-    """Embed audio files, folders and manifests (see `collect_inputs`) into `output`.
+    """Embed audio files, folders and manifests (see `collect_files`) into `output`.
 
     One row per file and layer, pooled over all of its frames; with `chunk_length_s` one row per chunk of that length. Audio
     longer than `window_length_s` (default: 30, or what a MuQ-MuLan hears at once) is seen in windows, each with
@@ -58,17 +60,19 @@ def embed_files(
     A loaded `model` stays where it is and as it is, but for its mode: it is put into evaluation mode. `resume` continues a run
     that was cut off, and adds new files to a finished output; `overwrite` replaces it. Files that cannot be embedded are
     listed in the report and in `failures_file`, and are not in the output; in a folder they are tried again with
-    `retry_failed` (and `resume`), or when they have changed.
+    `retry_failed` (and `resume`), or when they have changed. `part=(3, 64)` does every 64th shard, from shard 3 on, for an
+    array of 64 jobs on one folder; `engine` has the shards done elsewhere (`ray_engine`).
     Raises ValueError for wrong options, other settings than those of the output to resume, and inputs without any file, and
     StorageError for an object store that does not answer.
     """
     started = time.monotonic()
     layers = [operator.index(index) for index in (layer if isinstance(layer, Iterable) else [layer])]
-    embed = check_output(output, pool, layers, chunk_length_s, resume, overwrite)
+    embed = check_output(output, pool, layers, chunk_length_s, resume, overwrite, part is not None)
+    _check_folder_options(embed is embed_to_folder, part, engine, files_per_shard, retry_failed, overwrite)
     if batch_size < 1:
         raise ValueError(f"the batch size must be at least 1, got {batch_size}.")
     bad_lines: list[BadLine] = []
-    paths = collect_inputs(inputs, bad_lines.append)
+    files = collect_files(inputs, bad_lines.append)
     name, model = load_embedding_model(model, revision, device, dtype)
     settings = settings_of(name, model, layers, pool, chunk_length_s, window_length_s, stride_length_s)
     workers = default_workers() if workers is None else workers
@@ -82,13 +86,21 @@ def embed_files(
         progress=progress,
         files_per_shard=files_per_shard,
         retry_failed=retry_failed,
+        part=part,
+        engine=engine,
         bad_lines={f"{line.manifest}:{line.number}": str(line) for line in bad_lines},
     )
-    return replace(embed(paths, output, job), seconds=time.monotonic() - started)
+    return replace(embed(files, output, job), seconds=time.monotonic() - started)
 
 
 def check_output(
-    output: str | os.PathLike, pool: str, layers: list[int], chunk_length_s: float | None, resume: bool, overwrite: bool
+    output: str | os.PathLike,
+    pool: str,
+    layers: list[int],
+    chunk_length_s: float | None,
+    resume: bool,
+    overwrite: bool,
+    may_join: bool = False,
 ):
     """Everything about the output that can be refused before the model is loaded → the function that writes this kind."""
     text = os.fspath(output)
@@ -116,7 +128,7 @@ def check_output(
     if text.endswith("/"):
         folder = Folder(text)
         folder.check_writable(STATE)
-        if refuses_existing and EmbedRun.exists(folder):
+        if refuses_existing and not may_join and EmbedRun.exists(folder):
             raise ValueError(f"{text} holds a run: --resume continues it and adds new files, --overwrite replaces it.")
         return embed_to_folder
     if is_remote(text):
@@ -132,3 +144,24 @@ def _check_existing(output: Path, exists: bool, refuses_existing: bool) -> None:
         raise ValueError(f"an unfinished run of {output} is there: --resume continues it, --overwrite starts again.")
     if refuses_existing and exists:
         raise ValueError(f"{output} exists: --resume adds new files to it, --overwrite replaces it.")
+
+
+def _check_folder_options(
+    is_folder: bool,
+    part: tuple[int, int] | None,
+    engine: Engine | None,
+    files_per_shard: int | None,
+    retry_failed: bool,
+    overwrite: bool,
+) -> None:
+    """Raises ValueError for options of a folder of fragments where there is none, or that contradict each other."""
+    given = {"--shard": part, "--engine": engine, "--files-per-shard": files_per_shard, "--retry-failed": retry_failed or None}
+    names = [name for name, value in given.items() if value is not None]
+    if names and not is_folder:
+        raise ValueError(f"{', '.join(names)}: for a folder of fragments only; end --output in '/'.")
+    if files_per_shard is not None and files_per_shard < 1:
+        raise ValueError(f"--files-per-shard must be at least 1, got {files_per_shard}.")
+    if part is not None and (overwrite or engine is not None):
+        raise ValueError("--shard is one job of many on one folder: leave --overwrite and --engine out.")
+    if part is not None and not 0 <= part[0] < part[1]:
+        raise ValueError(f"--shard must be one of 0/{part[1]} to {part[1] - 1}/{part[1]}, got {part[0]}/{part[1]}.")

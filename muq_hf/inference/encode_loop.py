@@ -5,8 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ..storage.remote import StorageError
 from .decoding_pool import DecodingPool
-from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, Message
+from .decoding_worker import OUTAGE, DecodeTask, FileEnd, FileFailure, FileWindow, Message
 
 
 LOOK_AHEAD = 4  # batches of decoded windows to choose neighbours in length from
@@ -28,9 +29,16 @@ def encode_files(
     """Give `collector` all windows of all tasks, and yield each batch that was encoded.
 
     `tasks` is asked for more while earlier ones are encoded, so that decoding never waits for the end of a shard.
+    Raises StorageError when a file cannot be fetched.
     """
+
+    def end(message: FileEnd | FileFailure) -> None:
+        if isinstance(message, FileFailure) and message.reason == OUTAGE:
+            raise StorageError(message.message)
+        collector.end(message)
+
     with DecodingPool(tasks, workers, max_waiting=2 * batch_size) as decoded:
-        for batch in bucket_by_length(decoded, decoded.waiting, batch_size, collector.end):
+        for batch in bucket_by_length(decoded, decoded.waiting, batch_size, end):
             for window, value in zip(batch, encoder(batch), strict=True):
                 collector.add(window, value)
             yield batch

@@ -5,11 +5,15 @@ import os
 import pyarrow as pa
 
 from ..storage.remote import Folder
+from ..storage.run_lock import RunLock
 from .embed_job import EmbedJob, EmbedProgress, EmbedReport
-from .embed_run import STATE, EmbedRun, failure_lines
+from .embed_run import FAILURES, STATE, EmbedRun, failure_lines
 from .embed_settings import EmbedSettings
-from .shard_plan import FILES_PER_SHARD, ShardPlan, files_table
+from .shard_plan import FILES_PER_SHARD, ShardPlan
 from .shards import ShardWorker
+
+
+PLANNING_S = 600.0  # how long a job of an array waits for the one that writes the plan
 
 
 def prepare_plan(
@@ -41,48 +45,75 @@ def prepare_plan(
     return plan
 
 
-def embed_to_folder(paths: list[str], output: str | os.PathLike, job: EmbedJob) -> EmbedReport:
-    """Embed `paths` into a folder of fragments, one shard after another."""
-    run = EmbedRun(Folder(output))
+def embed_to_folder(files: pa.Table, output: str | os.PathLike, job: EmbedJob) -> EmbedReport:
+    """Embed `files` into a folder of fragments: all shards, or with `job.part` those of one job of an array."""
+    run = EmbedRun(Folder(output), shared=job.part is not None)
     run.lock.acquire()
     try:
-        if job.resume and run.exists(run.folder):
-            job.settings.require_same(run.stored_settings()[0], run.folder.address)
-        size = job.files_per_shard or FILES_PER_SHARD
-        plan = prepare_plan(run, job.settings, files_table(paths), size, job.resume, job.retry_failed)
-        missing = sorted(set(plan.numbers.tolist()) - set(run.done()))
-        with EmbedProgress(len(plan), len(plan) - plan.num_files(missing), job.progress) as progress:
-            worker = ShardWorker(
-                run.folder,
-                job.model,
-                batch_size=job.batch_size,
-                workers=job.workers,
-                settings=job.settings,
-                plan=plan,
-                on_batch=progress.on_batch,
-                on_file=progress.on_file,
-            )
-            for _ in worker.run(missing):
-                pass
-        return report_of(run, plan, job, progress.audio_seconds)
+        plan = _plan_of(run, files, job)
+        numbers = plan.numbers.tolist()
+        if job.part is not None:
+            index, count = job.part
+            numbers = numbers[index::count]
+        missing = sorted(set(numbers) - set(run.done()))
+        num_files = plan.num_files(numbers)
+        with EmbedProgress(num_files, num_files - plan.num_files(missing), job.progress) as progress:
+            errors = (job.engine or do_in_this_process)(run, plan, missing, job, progress) if missing else []
+        return report_of(run, plan, numbers, job, progress.audio_seconds, errors)
     finally:
         run.lock.release()
 
 
-def report_of(run: EmbedRun, plan: ShardPlan, job: EmbedJob, audio_seconds: float, errors: tuple[str, ...] = ()) -> EmbedReport:
-    """What the folder holds, and the list of all of its failures, written into it."""
-    failures = [*job.line_failures().values(), *run.failures(plan)]
+def do_in_this_process(run: EmbedRun, plan: ShardPlan, numbers: list[int], job: EmbedJob, progress: EmbedProgress) -> list[str]:
+    """One shard after another, with one decoding pool for all. (`embed_job.Engine`)"""
+    worker = ShardWorker(
+        run.folder,
+        job.model,
+        batch_size=job.batch_size,
+        workers=job.workers,
+        settings=job.settings,
+        plan=plan,
+        on_batch=progress.on_batch,
+        on_file=progress.on_file,
+    )
+    for _ in worker.run(numbers):
+        pass
+    return []
+
+
+def _plan_of(run: EmbedRun, files: pa.Table, job: EmbedJob) -> ShardPlan:
+    """The plan to follow. Of the jobs of an array the first one writes it, and the others take it as it is."""
+    size = job.files_per_shard or FILES_PER_SHARD
+    if job.part is None:
+        if job.resume and run.exists(run.folder):
+            job.settings.require_same(run.stored_settings()[0], run.folder.address)
+        return prepare_plan(run, job.settings, files, size, job.resume, job.retry_failed)
+    planning = RunLock(run.folder / STATE, "planning").acquire(wait_s=PLANNING_S)
+    try:
+        if not run.exists(run.folder):
+            prepare_plan(run, job.settings, files, size, resume=False, retry_failed=False)
+    finally:
+        planning.release(remove=True)
+    job.settings.require_same(run.stored_settings()[0], run.folder.address)
+    return ShardPlan.load(run.folder)
+
+
+def report_of(
+    run: EmbedRun, plan: ShardPlan, numbers: list[int], job: EmbedJob, audio_seconds: float, errors: list[str]
+) -> EmbedReport:
+    """What the folder holds, and the failures of the shards `numbers`; the list of all of them is written into it."""
+    failures = [*job.line_failures().values(), *run.failures(plan, numbers)]
     name = f"{STATE}/failures.jsonl"
-    if failures:
+    if job.part is None and failures:
         run.folder.write(name, failure_lines(failures).encode("utf-8"))
-    else:
+    elif job.part is None:
         run.folder.delete(name)
     return EmbedReport(
         output=run.folder.address,
         rows=run.num_rows(),
-        files=len(plan) + len(job.bad_lines),
+        files=plan.num_files(numbers) + len(job.bad_lines),
         failures=failures,
-        failures_file=run.folder.place(name),
+        failures_file=run.folder.place(name if job.part is None else FAILURES),
         audio_seconds=audio_seconds,
         seconds=0.0,
         errors=errors,

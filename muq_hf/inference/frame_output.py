@@ -3,21 +3,24 @@
 import os
 from pathlib import Path
 
+import pyarrow as pa
+
 from .decoding_worker import DecodeTask
 from .embed_job import EmbedJob, EmbedProgress, EmbedReport
 from .embed_model import encoder_config, encoder_of, window_plan
 from .embed_run import EmbedRun
 from .encode_loop import encode_files
+from .file_lists import paths_of
 from .frame_store import FrameStore
 from .table_output import merge_failures, partial_folder, read_failures
 
 
-def embed_to_frames(paths: list[str], output: str | os.PathLike, job: EmbedJob) -> EmbedReport:
-    """Embed `paths` into the folder `output`, or into its unfinished run."""
+def embed_to_frames(files: pa.Table, output: str | os.PathLike, job: EmbedJob) -> EmbedReport:
+    """Embed `files` into the folder `output`, or into its unfinished run."""
     run = EmbedRun(partial_folder(output))
     run.lock.acquire()
     try:
-        return _embed(paths, Path(output), run, job)
+        return _embed(paths_of(files), Path(output), run, job)
     finally:
         run.lock.release()
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..storage.remote import Folder, file_version
+from ..storage.remote import Folder
+from .file_lists import FILES_SCHEMA
 
 
 FILES_PER_SHARD = 2048
-FILES_SCHEMA = pa.schema({"path": pa.large_binary(), "version": pa.large_string()})
 PLAN_SCHEMA = FILES_SCHEMA.append(pa.field("shard", pa.int32()))
 PLAN_NAME = "_muq_hf/plan.parquet"
 ROWS_PER_GROUP = 65_536
@@ -42,18 +42,11 @@ def shard_number(fragment: str) -> int | None:
     return int(digits) if digits.isdecimal() and fragment_name(int(digits)) == fragment else None
 
 
-def files_table(paths: Iterable[str], versions: Iterable[str] | None = None) -> pa.Table:
-    """Paths → a table of files; versions are looked up where they are not given."""
-    paths = list(paths)
-    versions = map(file_version, paths) if versions is None else versions
-    return pa.table([pa.array(map(os.fsencode, paths), pa.large_binary()), pa.array(versions, pa.large_string())], FILES_SCHEMA)
-
-
 class ShardPlan:
     """A table (path, version, shard), sorted by shard; within a shard files keep their order."""
 
     def __init__(self, table: pa.Table):
-        self.table = table.combine_chunks()
+        self.table = table
         shards = self.table["shard"].to_numpy()
         self.numbers, self._firsts = np.unique(shards, return_index=True)
         self._ends = np.append(self._firsts[1:], len(shards))

@@ -26,7 +26,10 @@ MAX_WORKERS = 16
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a shard. error: why it could not be done; then its files are not done either, and none is recorded."""
+    """What became of a shard. error: why it could not be done; then nothing of it is recorded.
+
+    stops: "storage" or "worker" if the error is not the shard's, and no other one could be done either.
+    """
 
     shard: int
     rows: int = 0
@@ -35,6 +38,7 @@ class Receipt:
     audio_seconds: float = 0.0
     seconds: float = 0.0
     error: str = ""
+    stops: str = ""
 
 
 @dataclass

@@ -17,9 +17,10 @@ from .embed_job import EmbedJob, EmbedProgress, EmbedReport
 from .embed_model import encoder_of
 from .embed_run import EmbedRun, failure_lines
 from .encode_loop import changed
+from .file_lists import paths_of
 from .folder_output import prepare_plan
 from .parquet_store import join_tables, read_in_groups, read_settings, table_schema, without_paths
-from .shard_plan import ShardPlan, files_table
+from .shard_plan import ShardPlan
 from .shards import ShardWorker
 from .sources import path_text
 
@@ -32,14 +33,14 @@ def partial_folder(output: str | os.PathLike) -> Folder:
     return Folder(os.path.abspath(output) + ".partial")  # "." alone has no name
 
 
-def embed_to_table(paths: list[str], output: str | os.PathLike, job: EmbedJob) -> EmbedReport:
-    """Embed `paths` into the file `output`, or into its unfinished run; put it in place when all shards are done."""
+def embed_to_table(files: pa.Table, output: str | os.PathLike, job: EmbedJob) -> EmbedReport:
+    """Embed `files` into the file `output`, or into its unfinished run; put it in place when all shards are done."""
     output = Path(output)
     run = EmbedRun(partial_folder(output))
     run.lock.acquire()
     try:
         table = _TableRun(output, run, job)
-        return table.embed(paths)
+        return table.embed(files)
     finally:
         run.lock.release()
 
@@ -63,15 +64,15 @@ class _TableRun:
             self.in_table = set(pq.read_table(output, columns=["path"])["path"].to_pylist())
         self.failures = job.line_failures()
 
-    def embed(self, paths: list[str]) -> EmbedReport:
+    def embed(self, asked: pa.Table) -> EmbedReport:
         job, run = self.job, self.run
-        files = files_table(path for path in paths if path_text(path) not in self.in_table)
+        files = asked.filter(pa.array([path_text(path) not in self.in_table for path in paths_of(asked)]))
         size = math.ceil(len(files) / MOST_SHARDS) or 1
         plan = prepare_plan(run, job.settings, files, size, job.resume, retry_failed=True, replace=self.replaces)
         missing = sorted(set(plan.numbers.tolist()) - set(run.done()))
-        done = len(paths) - plan.num_files(missing)
+        done = len(asked) - plan.num_files(missing)
         try:
-            with EmbedProgress(len(paths), done, job.progress) as progress:
+            with EmbedProgress(len(asked), done, job.progress) as progress:
                 progress.failures = self.failures
                 worker = ShardWorker(
                     run.folder,
@@ -93,7 +94,7 @@ class _TableRun:
         return EmbedReport(
             output=self.output,
             rows=rows,
-            files=len(paths) + len(job.bad_lines),
+            files=len(asked) + len(job.bad_lines),
             failures=list(self.failures.values()),
             failures_file=self.failures_file,
             audio_seconds=progress.audio_seconds,

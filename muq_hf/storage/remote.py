@@ -133,7 +133,7 @@ class Folder:
         from pyarrow.fs import FileType
 
         info = patiently(lambda: self._store.get_file_info(self._key(name)), self.place(name))
-        return None if info.type == FileType.NotFound else info.mtime_ns / 1e9
+        return info.mtime_ns / 1e9 if info.type == FileType.File else None
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
@@ -228,6 +228,14 @@ def file_system(address: str):
         return patiently(lambda: fs.FileSystem.from_uri(address), address)
     except (ArrowException, ValueError, NotImplementedError) as error:
         raise ValueError(f"{address} is no address that can be read: {error}") from error
+
+
+def open_input(address: str):
+    """A file for `pyarrow.parquet`: of a local path the path itself. Raises FileNotFoundError."""
+    if not is_remote(address):
+        return address
+    store, path = file_system(address)
+    return patiently(lambda: store.open_input_file(path), address)
 
 
 def list_files(address: str) -> Iterator[tuple[str, str]]:

@@ -36,13 +36,17 @@ class RunLock:
         self._stopped = threading.Event()
         self._renewing: threading.Thread | None = None
 
-    def acquire(self) -> "RunLock":
-        """Raises ValueError when another run holds it."""
-        if self.folder.is_remote:
-            self._take_lease()
-        else:
-            self._lock_file()
-        return self
+    def acquire(self, wait_s: float = 0.0) -> "RunLock":
+        """Raises ValueError when another run holds it, and still does after `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                self._take_lease() if self.folder.is_remote else self._lock_file()
+                return self
+            except ValueError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(SETTLE_S)
 
     def release(self, remove: bool = False) -> None:
         """`remove`: delete the file too; before it is let go, so that nobody holds a lock on a file that is gone."""
