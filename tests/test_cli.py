@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from checks import ASSETS
 
 import muq_hf
 from muq_hf import MuQConfig, MuQModel, cli
@@ -43,6 +45,14 @@ def test_help_and_wrong_use_come_without_torch(arguments):
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     expected = 0 if "--help" in arguments else 2
     assert result.stdout.splitlines()[-1] == f"{expected} False False", result.stderr
+
+
+def test_help_takes_less_than_half_a_second():
+    """Of the processor's time, which other programs do not lengthen."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert subprocess.run([sys.executable, "-m", "muq_hf", "--help"], cwd=ROOT, capture_output=True).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 @pytest.mark.parametrize("words", [*cli.COMMANDS, *cli.GROUPS])
@@ -183,3 +193,25 @@ def test_the_shell_completes_commands_and_options(monkeypatch):
     assert completions("muq-hf sea") == "search\n"
     assert completions("muq-hf export ").split() == ["onnx", "hub"]
     assert "--chunk-length-s" in completions("muq-hf embed --chu")
+
+
+def test_no_bars_for_reading_weights_and_the_former_name_of_export_hub_works(tmp_path, capsys):
+    assert cli.main(["convert", "muq", str(ASSETS / "published_tiny"), str(tmp_path / "muq")]) == 0
+    assert "Loading weights" not in capsys.readouterr().err
+    assert cli.main(["convert", "hub", str(tmp_path / "muq"), str(tmp_path / "hub")]) == exit_codes.WRONG_USE  # no licence
+    err = capsys.readouterr().err
+    assert "is now `muq-hf export hub`" in err and "name it with --license" in err and "Loading weights" not in err
+
+
+def test_a_hub_id_that_cannot_be_had_is_named_by_every_command(song, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "labels.txt").write_text("piano\n")
+    for command in (
+        ["embed", str(song), "--output", str(tmp_path / "e.parquet"), "--model", "nobody/nothing"],
+        ["tag", str(song), "--labels", str(tmp_path / "labels.txt"), "--model", "nobody/nothing"],
+        ["export", "onnx", "nobody/nothing", str(tmp_path / "onnx")],
+        ["convert", "muq", "nobody/nothing", str(tmp_path / "muq")],
+        ["convert", "muq-mulan", "nobody/nothing", str(tmp_path / "mulan")],
+    ):
+        assert cli.main(command) == exit_codes.WRONG_USE
+        assert "error: nobody/nothing is no folder here and cannot be had from the Hub" in capsys.readouterr().err

@@ -23,8 +23,10 @@ def muq(
     base_model: BaseModel = None,
 ) -> int:
     from ..hub.conversion import convert_muq
+    from ..loader import without_weight_bars
 
-    convert_muq(source, output, licence=licence, base_model=base_model)
+    with without_weight_bars():
+        convert_muq(source, output, licence=licence, base_model=base_model)
     return _wrote(output)
 
 
@@ -36,8 +38,10 @@ def musicfm(
     base_model: BaseModel = None,
 ) -> int:
     from ..hub.conversion import convert_musicfm
+    from ..loader import without_weight_bars
 
-    convert_musicfm(weights, stats, output, licence=licence, base_model=base_model)
+    with without_weight_bars():
+        convert_musicfm(weights, stats, output, licence=licence, base_model=base_model)
     return _wrote(output)
 
 
@@ -58,8 +62,10 @@ def muq_mulan(
     base_model: BaseModel = None,
 ) -> int:
     from ..hub.conversion import convert_muq_mulan
+    from ..loader import without_weight_bars
 
-    convert_muq_mulan(source, output, audio=audio, text=text, licence=licence, base_model=base_model)
+    with without_weight_bars():
+        convert_muq_mulan(source, output, audio=audio, text=text, licence=licence, base_model=base_model)
     return _wrote(output)
 
 
@@ -69,10 +75,13 @@ def hub(
     licence: Licence = None,
     base_model: BaseModel = None,
 ) -> int:
+    from ..checkpoints import require_folder_or_id
     from ..hub.hub_folder import export_hub
+    from ..loader import without_weight_bars
 
     print("`muq-hf convert hub` is now `muq-hf export hub`; both do the same.", file=sys.stderr)
-    export_hub(model, output, licence=licence, base_model=base_model)
+    with without_weight_bars():
+        export_hub(require_folder_or_id(model), output, licence=licence, base_model=base_model)
     return _wrote(output)
 
 

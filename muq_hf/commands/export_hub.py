@@ -22,7 +22,9 @@ def run(
 ) -> int:
     from ..checkpoints import require_folder_or_id
     from ..hub.hub_folder import export_hub
+    from ..loader import without_weight_bars
 
-    export_hub(require_folder_or_id(model), output, licence=licence, base_model=base_model)
+    with without_weight_bars():
+        export_hub(require_folder_or_id(model), output, licence=licence, base_model=base_model)
     print(f"Wrote {output}.")
     return DONE

@@ -8,6 +8,8 @@ EXTRA_OF = {  # module: the extra of this package that installs it
     "mir_eval": "eval",
     "matplotlib": "eval",
     "accelerate": "train",
+    "datasets": "train",
+    "peft": "train",
     "onnx": "onnx",
     "onnx_ir": "onnx",
     "onnxruntime": "onnx",

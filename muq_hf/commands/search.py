@@ -89,10 +89,10 @@ def _queries(table, text: str | None, like: str | None, model: str | None, revis
     from dataclasses import replace
 
     from ..checkpoints import MUQ_MULAN_TINY, model_or_default
-    from ..inference.embed_model import load_embedding_model
+    from ..inference.embed_model import encoder_of, load_embedding_model, window_plan
     from ..inference.embed_settings import EmbedSettings
     from ..inference.joint import JOINT_POOL, JointModel, made_with
-    from ..inference.one_file import embed_file
+    from ..inference.one_file import encode_song
     from ..storage.fingerprint import weights_hash
 
     if not table.settings:
@@ -115,11 +115,13 @@ def _queries(table, text: str | None, like: str | None, model: str | None, revis
             if line.strip():
                 yield line.strip(), joint.embed_texts([line.strip()])[0]
         return
-    _, encoder = load_embedding_model(name, revision, device, settings.dtype)
-    if weights_hash(encoder) != settings.weights:
+    _, loaded = load_embedding_model(name, revision, device, settings.dtype)
+    if weights_hash(loaded) != settings.weights:
         _warn_of_other_weights(name, settings.model)
-    for _, _, _, _, vector in embed_file(like, encoder, replace(settings, chunk_length_s=None)):
-        yield like, vector
+    whole = replace(settings, chunk_length_s=None)
+    song = encode_song(like, encoder_of(loaded, whole), window_plan(loaded, whole))
+    for _, _, vectors in song.segments(settings.pool):
+        yield like, vectors[0]
 
 
 def _warn_of_other_weights(name: str, of_table: str) -> None:

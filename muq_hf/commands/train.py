@@ -119,10 +119,12 @@ def _spelled(named: dict, output: str | None, resume: bool) -> list[str]:
 
 
 def _train(stage: str, config: str, settings: list[str]) -> int:
+    from ..loader import without_weight_bars
     from ..training.arguments import command_line_overrides
     from ..training.chain import train
 
-    final = train(stage, config, command_line_overrides(settings))
+    with without_weight_bars():
+        final = train(stage, config, command_line_overrides(settings))
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"finished: {final}")
     return DONE

@@ -1,6 +1,6 @@
 """MuQ-MuLan's side of inference: windows, files and texts → vectors of the joint space."""
 
-import itertools
+import math
 import os
 from collections.abc import Sequence
 
@@ -8,21 +8,19 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..audio import AudioError
 from ..loader import load, model_type, read_config
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection, MuQMuLanModel
 from ..storage.fingerprint import weights_hash
-from .decoding_worker import DecodeTask, FileEnd, FileFailure, FileWindow, decode_file
-from .encoding import combine_windows
+from .decoding_worker import FileWindow
+from .one_file import encode_song
 from .segments import WindowPlan
 
 
 JOINT_LAYERS = (-1,)  # what stands in the column `layer`: joint vectors come after the last one
 JOINT_POOL = "joint"
 TEXTS_AT_ONCE = 32
-WINDOWS_AT_ONCE = 8
 
 
 def check_joint_options(config, layers: list[int], pool: str, window_length_s: float, stride_length_s: float) -> None:
@@ -109,24 +107,9 @@ class JointModel:
         config = self.model.config
         rate = config.audio_config.sampling_rate
         plan = WindowPlan.from_seconds(config.audio_config, chunk_length_s, window_length_s or config.clip_seconds, 0.0)
-        messages = decode_file(DecodeTask(os.fspath(path), plan))
-        windows, vectors = [], []  # windows: (segment, start, end, frames)
-        while batch := list(itertools.islice(messages, WINDOWS_AT_ONCE)):
-            if isinstance(batch[-1], FileFailure):
-                raise AudioError(batch[-1].reason, batch[-1].message)
-            if isinstance(batch[-1], FileEnd):
-                batch.pop()
-            vectors += self._encode_windows(batch) if batch else []
-            windows += [(each.segment, each.start, each.end, each.kept[1] - each.kept[0]) for each in batch]
-            if max_seconds is not None and windows[-1][2] >= max_seconds * rate:
-                messages.close()
-        segments, starts, ends, frames = np.array(windows).T
-        borders = [*np.flatnonzero(np.diff(segments, prepend=-1)), len(windows)]
-        spans, joined = [], []
-        for first, after in itertools.pairwise(borders):
-            spans.append((starts[first] / rate, ends[after - 1] / rate))
-            joined.append(combine_windows(np.stack(vectors[first:after]), frames[first:after], JOINT_POOL)[0])
-        return np.array(spans, np.float32), np.stack(joined)
+        song = encode_song(path, self._encode_windows, plan, None if max_seconds is None else math.ceil(max_seconds * rate))
+        starts, ends, vectors = zip(*song.segments(JOINT_POOL), strict=True)
+        return np.stack([starts, ends], axis=1, dtype=np.float32) / rate, np.concatenate(vectors)
 
 
 def made_with(settings: dict, model: str | os.PathLike, revision: str | None) -> bool:

@@ -1,32 +1,31 @@
-"""One file → the vectors that a table holds of it, at once and without a table."""
+"""One file → its vectors at once, without a run and without a table."""
 
 import itertools
 import os
 
-import numpy as np
-
 from ..audio import AudioError
 from .decoding_worker import DecodeTask, FileEnd, FileFailure, decode_file
-from .embed_model import EmbeddingModel, encoder_config, encoder_of, window_plan
-from .embed_settings import EmbedSettings
 from .parquet_store import SongWindows
+from .segments import WindowPlan
 
 
 WINDOWS_AT_ONCE = 8
 
 
-def embed_file(path: str | os.PathLike, model: EmbeddingModel, settings: EmbedSettings) -> list[tuple]:
-    """→ rows (path, start, end, layer, vector [P]), times in s, as `embed_files` writes them with these settings.
+def encode_song(path: str | os.PathLike, encoder, plan: WindowPlan, max_samples: int | None = None) -> SongWindows:
+    """→ the windows of a file, of which `rows` makes what `embed_files` writes; memory does not grow with the file.
 
-    Memory does not grow with the file. Raises AudioError for files without usable audio.
+    max_samples: of a longer file the rest is left out. Raises AudioError for files without usable audio.
     """
-    encoder, song = encoder_of(model, settings), SongWindows(os.fspath(path))
-    messages = decode_file(DecodeTask(song.path, window_plan(model, settings)))
+    song = SongWindows(os.fspath(path))
+    messages = decode_file(DecodeTask(song.path, plan))
     while batch := list(itertools.islice(messages, WINDOWS_AT_ONCE)):
         if isinstance(batch[-1], FileFailure):
             raise AudioError(batch[-1].reason, batch[-1].message)
         if isinstance(batch[-1], FileEnd):
             batch.pop()
         for window, vectors in zip(batch, encoder(batch) if batch else [], strict=True):
-            song.add(window.segment, window.start, window.end, window.kept[1] - window.kept[0], np.asarray(vectors))
-    return song.rows(settings, encoder_config(model).sampling_rate)
+            song.add(window.segment, window.start, window.end, window.kept[1] - window.kept[0], vectors)
+        if batch and max_samples is not None and batch[-1].end >= max_samples:
+            messages.close()
+    return song

@@ -1,6 +1,7 @@
 """Tables of vectors in Parquet: a row per file or chunk, and layer."""
 
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -61,15 +62,18 @@ class SongWindows:
 
     def rows(self, settings: EmbedSettings, sampling_rate: int) -> list[tuple[str, float, float, int, np.ndarray]]:
         """(path, start, end, layer, vector), the segments in order."""
+        return [
+            (path_text(self.path), start / sampling_rate, end / sampling_rate, layer, vector)
+            for start, end, vectors in self.segments(settings.pool)
+            for layer, vector in zip(settings.layers, vectors, strict=True)
+        ]
+
+    def segments(self, pool: str) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(first sample, sample after the last, vectors [L, P]) of each segment in order."""
         windows = sorted(self._windows, key=lambda window: window[0])
-        rows = []
-        for segment in dict.fromkeys(window[2] for window in windows):
-            own = [window for window in windows if window[2] == segment]
-            frames, vectors = np.array([window[3] for window in own]), np.stack([window[4] for window in own])
-            start, end = own[0][0] / sampling_rate, own[-1][1] / sampling_rate
-            for layer, vector in zip(settings.layers, combine_windows(vectors, frames, settings.pool), strict=True):
-                rows.append((path_text(self.path), start, end, layer, vector))
-        return rows
+        for _, group in itertools.groupby(windows, key=lambda window: window[2]):
+            starts, ends, _, frames, vectors = zip(*group, strict=True)
+            yield starts[0], ends[-1], combine_windows(np.stack(vectors), np.array(frames), pool)
 
 
 def rows_to_parquet(rows: list[tuple], settings: EmbedSettings, vector_size: int) -> bytes:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..models.configuration_muq import MelRVQConfig
+from ..storage.safe_text import printable
 from .run_folder import environment
 
 
@@ -79,7 +80,8 @@ def _last_metrics(trainer) -> dict[str, float]:
 
 
 def _table(rows) -> list[str]:
-    header, *body = [[str(cell) for cell in row] for row in rows]
+    """Cells may hold names of files and labels: no control code, line or bar of theirs breaks the table."""
+    header, *body = [[printable(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
     return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *["| " + " | ".join(row) + " |" for row in body]]
 
 

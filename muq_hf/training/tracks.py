@@ -167,7 +167,10 @@ _DATASETS: dict[str, object] = {}  # one open (memory-mapped) dataset per proces
 
 def _saved_dataset(folder: str):
     if folder not in _DATASETS:
-        import datasets
+        try:
+            import datasets
+        except ImportError:
+            raise ImportError(f"the saved dataset {folder} needs datasets: pip install 'muq-hf[train]'") from None
 
         dataset = datasets.load_from_disk(folder)
         columns = [name for name, kind in dataset.features.items() if isinstance(kind, datasets.Audio)]

@@ -1,5 +1,6 @@
 """`muq-hf train STAGE`: which options a stage has, and what becomes of those that are given."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -96,3 +97,11 @@ def test_a_missing_configuration_is_named_before_transformers_is_imported():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout == f"{WRONG_USE} False\n" and "nowhere.json" in result.stderr
+
+
+def test_a_missing_extra_is_named_with_what_installs_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "muq.json").write_text("{}")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "accelerate" else found(name))
+    assert cli.main(["train", "muq", str(tmp_path / "muq.json")]) == WRONG_USE
+    assert "this needs accelerate: pip install 'muq-hf[train]'" in capsys.readouterr().err
