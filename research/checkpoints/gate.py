@@ -2,9 +2,10 @@
 
     python gate.py WORK --music music.jsonl --tasks RENDERED/tasks [--arms control both] [--seeds 0 1] [--seconds 20000]
 
-Every arm sees the same seconds of music. What it learns from and how large it is stands in `gate.json`. After each arm a linear probe is
-fitted on the training split of four tasks for every layer, with mean and with mean + std over time, and scored on the validation split;
-the test split is not looked at. An interrupted run goes on at the arm, and within it at the checkpoint. The table: WORK/gate.md.
+Every arm sees the same seconds of music. What it learns from and how large it is stands in `gate.json`. After each arm a linear
+probe is fitted on the training split of four tasks for every layer, with mean and with mean + std over time, and scored on the
+validation split; the test split is not looked at. An interrupted run goes on at the arm, and within it at the checkpoint. The
+table: WORK/gate.md.
 """
 
 import argparse
