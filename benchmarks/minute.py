@@ -2,8 +2,8 @@
 
     python benchmarks/minute.py [--threads 2]
 
-The shipped models and MuQ with the paper's sizes and random weights; clips as `muq-hf embed` gives them (windows of 30 s, a MuQ-MuLan's of
-its own length, eight at once). The least of three runs.
+The shipped models and MuQ with the paper's sizes and random weights; clips as `muq-hf embed` gives them (windows of 30 s, a
+MuQ-MuLan's of its own length, eight at once). The least of three runs.
 """
 
 import argparse

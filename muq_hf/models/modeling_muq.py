@@ -252,6 +252,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         target_tokens: torch.LongTensor | None = None,
         block_mask: torch.BoolTensor | None = None,
         mask_noise: torch.Tensor | None = None,
+        codebook_weights: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
         return_loss: bool = True,
@@ -261,10 +262,10 @@ class MuQForPreTraining(MuQPreTrainedModel):
         """input_values: [B, S] clips of one length; target_tokens: [B, N, K] to predict in place of the quantizer's.
 
         block_mask: [B, S // block] and mask_noise: [B, S]; those not given are drawn from `generator`, and without one from
-        torch's own. `return_loss=False` gives logits [B, T, K, V] of the unmasked music only; `return_logits=False` gives the
-        loss only, for which it computes those of the masked tokens alone. Raises ValueError where both are False, for tokens
-        and masks that do not cover the clips, and where nothing is masked, which has no loss (a given mask is not checked for
-        that while the model is traced or compiled).
+        torch's own. codebook_weights: [K], how much each codebook counts in the loss. `return_loss=False` gives logits
+        [B, T, K, V] of the unmasked music only; `return_logits=False` gives the loss only, for which it computes those of the
+        masked tokens alone. Raises ValueError where both are False, for tokens and masks that do not cover the clips, and where
+        nothing is masked, which has no loss (a given mask is not checked for that while the model is traced or compiled).
         """
         config = self.config
         valid_lengths(input_values, None, config.min_samples)
@@ -302,7 +303,8 @@ class MuQForPreTraining(MuQPreTrainedModel):
         states, places, target_tokens = outputs.last_hidden_state[:, :N], places.to(device), target_tokens[:, :N]
         logits = self._logits(states) if return_logits else None
         chosen = self._logits(states.flatten(0, 1)[places]) if logits is None else logits.flatten(0, 1)[places]
-        loss, accuracy = masked_token_loss(chosen, target_tokens.flatten(0, 1)[places])  # of [masked, K, V] and [masked, K]
+        targets = target_tokens.flatten(0, 1)[places]
+        loss, accuracy = masked_token_loss(chosen, targets, codebook_weights)  # of [masked, K, V] and [masked, K]
         token_mask = token_mask.to(device)
         return MuQForPreTrainingOutput(
             loss=loss,
@@ -329,11 +331,15 @@ class MuQForPreTraining(MuQPreTrainedModel):
         return self.head(states).unflatten(-1, (self.config.num_codebooks, -1))
 
 
-def masked_token_loss(logits, targets):
-    """Mean cross-entropy over masked tokens and codebooks, and the accuracy of each codebook.
+def masked_token_loss(logits, targets, codebook_weights=None):
+    """Mean cross-entropy over masked tokens and codebooks, these weighted, and the accuracy of each codebook.
 
-    logits: [masked, K, V]; targets: [masked, K] → scalar, [K].
+    logits: [masked, K, V]; targets: [masked, K]; codebook_weights: [K], None for all alike → scalar, [K].
     """
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    if codebook_weights is None:
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    else:
+        losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none").view(targets.shape)
+        loss = (losses.mean(dim=0) * codebook_weights).sum() / codebook_weights.sum()
     accuracy = (logits.detach().argmax(-1) == targets).float().mean(dim=0)
     return loss, accuracy

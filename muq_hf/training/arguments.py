@@ -53,11 +53,41 @@ class MuQArguments:
         default_factory=dict, metadata={"help": 'fields of MuQConfig (JSON), and "preset": tiny, base or large'}
     )
     targets: str | None = field(
-        default=None, metadata={"help": 'folder of a Mel-RVQ or of stored tokens, or "random_projection" (as in MusicFM)'}
+        default=None,
+        metadata={
+            "help": 'folder of a Mel-RVQ or of stored tokens, or "random_projection" (as in MusicFM); in CONFIG.json also '
+            'a list of groups {"teacher": ..., "codebooks": 4, "size": 512, "weight": 1}'
+        },
     )
 
     def __post_init__(self):
         self.model = _as_dict(self.model)
+        if isinstance(self.targets, list):
+            self.targets = token_groups(self.targets)
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """Tokens of one teacher (see `latent_teachers`): how many codebooks of which size, and their weight in the loss."""
+
+    teacher: str
+    codebooks: int = 4
+    size: int = 512
+    weight: float = 1.0
+
+
+def token_groups(given: list) -> list[TokenGroup]:
+    """Raises ValueError for entries that are no groups."""
+    try:
+        groups = [TokenGroup(**entry) for entry in given]
+    except TypeError as error:
+        names = ", ".join(f.name for f in fields(TokenGroup))
+        raise ValueError(f"`targets` as a list holds objects with {names}; got {given} ({error}).") from error
+    if not groups or any(group.codebooks < 1 or not 2 <= group.size <= 65_536 or not group.weight > 0 for group in groups):
+        raise ValueError(
+            f"`targets` needs groups of 1 or more codebooks of 2 to 65,536 codes, with weights above 0; got {given}."
+        )
+    return groups
 
 
 @dataclass

@@ -13,6 +13,7 @@ from .mel_rvq import MelRVQStage
 from .mulan import MuLanStage
 from .muq import MuQStage
 from .run_folder import RunFolder, has_weights_of, link_or_copy
+from .token_groups import GroupedMuQStage, GroupRVQStage
 
 
 SINGLE_STAGES = {
@@ -48,6 +49,8 @@ def train(stage: str, config: str | Path | dict, overrides: dict | None = None) 
         from .classifier import ClassifierStage  # which needs the extra `eval` for its scores
 
         return chain.single(ClassifierStage, stage, output, {})
+    if stage == "muq":
+        return chain.muq(output, {})
     return chain.single(SINGLE_STAGES[stage], stage, output, {})
 
 
@@ -65,13 +68,27 @@ class _Chain:
         return stage_class(settings, run, self.resume, **stage_arguments).run()
 
     def all(self, output: Path) -> Path:
-        targets = flat_settings(self.config, "muq", self.overrides).get("targets")
-        if targets is None:
-            targets = str(self.single(MelRVQStage, "mel_rvq", output / "mel_rvq", {}))
-        model = self.single(MuQStage, "muq", output / "muq", {"targets": targets})
+        links = {}
+        if flat_settings(self.config, "muq", self.overrides).get("targets") is None:
+            links["targets"] = str(self.single(MelRVQStage, "mel_rvq", output / "mel_rvq", {}))
+        model = self.muq(output / "muq", links)
         if "iterate" in self.config:
             return self.iterate(output, {"teacher": str(model)})
         return self._publish(model, output)
+
+    def muq(self, output: Path, links: dict) -> Path:
+        """Stage 2; where its targets are groups of tokens, first a quantizer for the latents of each group's teacher."""
+        flat = flat_settings(self.config, "muq", {**self.overrides, **links})
+        groups = build_settings(flat, "muq", output).stage.targets
+        if not isinstance(groups, list):
+            return self.single(MuQStage, "muq", output, links)
+        latents, quantizers = output / "latents", []
+        for number, group in enumerate(groups):
+            links_of_group = {"model": {"num_codebooks": group.codebooks, "codebook_size": group.size}}
+            arguments = {"teacher": group.teacher, "latents": latents}
+            folder = output / "quantizers" / str(number)
+            quantizers.append(self.single(GroupRVQStage, "latent_rvq", folder, links_of_group, **arguments))
+        return self.single(GroupedMuQStage, "muq", output, links, quantizers=quantizers, latents=latents)
 
     def iterate(self, output: Path, links: dict) -> Path:
         settings = build_settings(flat_settings(self.config, "iterate", {**self.overrides, **links}), "iterate", output).stage

@@ -2,6 +2,7 @@
 
 A specification is one of
 
+    mel                          four mel frames side by side: what the paper's Mel-RVQ quantizes (section 3.2)
     chroma                       72 semitones and 12 pitch classes of a long spectrum
     timbre                       256 filters over the mel whose answer does not depend on pitch
     FOLDER_OR_ID@LAYER           a hidden state of a MuQ, counted from 0, the front end
@@ -17,7 +18,9 @@ import torch.nn.functional as F
 from ..models.configuration_muq import SpectrogramConfig
 from ..models.decoding_muq import resample
 from ..models.modeling_muq import MuQModel
+from ..models.quantization_muq import fold_frames
 from ..models.spectrogram_muq import LogMelSpectrogram
+from ..models.windowing_muq import FRONT_END_STRIDE
 from ..storage.adapters import is_adapter, load_class
 from ..storage.fingerprint import fingerprint, weights_hash
 
@@ -46,6 +49,26 @@ class LatentTeacher(Protocol):
 
     def latents(self, input_values: torch.Tensor) -> torch.Tensor:
         """Waveforms [B, S] at 24 kHz → [B, S // 960, width] at 25 Hz."""
+
+
+class MelTeacher:
+    """The log-mel, four frames of 128 bands side by side."""
+
+    name, licence = "mel", "none: a formula"
+
+    def __init__(self):
+        config = SpectrogramConfig()
+        self._mel = LogMelSpectrogram(config)
+        self.width = FRONT_END_STRIDE * config.num_mel_bins
+        self._settings = config.spectrogram_settings
+
+    def fingerprint(self) -> str:
+        return fingerprint("mel teacher 1", self._settings)
+
+    @torch.inference_mode()
+    def latents(self, input_values: torch.Tensor) -> torch.Tensor:
+        mel = self._mel.to(input_values.device)(input_values)
+        return fold_frames(mel, FRONT_END_STRIDE)[:, : input_values.shape[1] // SAMPLES_PER_FRAME]
 
 
 class ChromaTeacher:
@@ -149,7 +172,7 @@ class AdapterTeacher:
         return frames.to(input_values.device)
 
 
-BUILT_IN = {"chroma": ChromaTeacher, "timbre": TimbreTeacher}
+BUILT_IN = {"mel": MelTeacher, "chroma": ChromaTeacher, "timbre": TimbreTeacher}
 
 
 def load_teacher(spec: str) -> LatentTeacher:

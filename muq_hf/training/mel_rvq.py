@@ -31,7 +31,7 @@ class RVQTrainer(StageTrainer):
         self.teacher = teacher
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        features = vectors(self.accelerator.unwrap_model(model), self.teacher, inputs["input_values"])
+        features = vectors(self.accelerator.unwrap_model(model), self.teacher, inputs)
         outputs = model(features=features)
         self.sums[model.training].add(
             counts=count_codes(outputs.codes, self.model.config.codebook_size),
@@ -116,9 +116,11 @@ class MelRVQStage(Stage):
             raise ValueError('a random projection is not trained: leave stage 1 out and set `targets` to "random_projection".')
 
 
-def vectors(model: MelRVQModel, teacher: Teacher | None, input_values: torch.Tensor) -> torch.Tensor:
-    """What is quantized: [B, N, input_size]."""
-    return model.features(input_values) if teacher is None else teacher.latents(input_values)
+def vectors(model: MelRVQModel, teacher: Teacher | None, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What is quantized: [B, N, input_size]; stored latents where the batch brings them."""
+    if "latents" in inputs:
+        return inputs["latents"]
+    return model.features(inputs["input_values"]) if teacher is None else teacher.latents(inputs["input_values"])
 
 
 def count_codes(codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
@@ -152,7 +154,7 @@ def measure_codebooks(model: MelRVQModel, teacher: Teacher | None, dataset: Data
     K = model.config.num_codebooks
     errors, energies, energy, counts, batches = torch.zeros(K), torch.zeros(K), 0.0, 0, 0
     for batch in DataLoader(dataset, batch_size=batch_size):
-        features = vectors(model, teacher, batch["input_values"].to(model.device))
+        features = vectors(model, teacher, {name: value.to(model.device) for name, value in batch.items()})
         codes = model.quantizer.encode(features)
         counts = counts + count_codes(codes, model.config.codebook_size).cpu()
         for k in range(K):

@@ -20,9 +20,9 @@ TOKEN_FIELDS = ("num_codebooks", "codebook_size", "codebook_dim", "projection_de
 class MuQTrainer(StageTrainer):
     """Every masked token of an update weighs the same, whichever micro-batch and process it is in."""
 
-    def __init__(self, *args, teacher: Teacher | None = None, **kwargs):
+    def __init__(self, *args, teacher: Teacher | None = None, codebook_weights: torch.Tensor | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.teacher = teacher
+        self.teacher, self.codebook_weights = teacher, codebook_weights
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """→ the micro-batches of one update, and the masked blocks in them over all processes."""
@@ -33,6 +33,8 @@ class MuQTrainer(StageTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self.teacher is not None:
             inputs = {**inputs, "target_tokens": self.teacher.tokens(inputs["input_values"])}
+        if self.codebook_weights is not None:
+            inputs = {**inputs, "codebook_weights": self.codebook_weights.to(inputs["input_values"].device)}
         outputs = model(**inputs, return_logits=False)
         self._count(model.training, outputs)
         loss = outputs.loss

@@ -18,7 +18,7 @@ from .stored_targets import key_of
 from .tracks import Track
 
 
-META, INDEX, LATENTS = "latents.json", "index.jsonl", "latents.f16"
+META, STATISTICS, INDEX, LATENTS = "latents.json", "statistics.json", "index.jsonl", "latents.f16"
 WINDOW_FRAMES = 750  # that a teacher is given at once: 30 s
 MIN_DEVIATION = 1e-4  # units that never move cannot be learned: they are left out
 STATISTICS_ROWS = 50_000
@@ -29,15 +29,20 @@ class TeacherLatents:
 
     def __init__(self, folder: Path, width: int):
         self.rows = RowFile(folder / LATENTS, folder / INDEX, np.float16, width)
-        self._units: np.ndarray | None = None
+        self._statistics = folder / STATISTICS
 
     def measure(self) -> int:
-        """Take the statistics of what is stored → the number of units that move."""
-        table = self.rows.table
-        sample = np.asarray(table[:: max(1, len(table) // STATISTICS_ROWS)], dtype=np.float32)
-        deviation = sample.std(axis=0)
-        self._units = np.flatnonzero(deviation > MIN_DEVIATION)
-        self._mean, self._deviation = sample.mean(axis=0)[self._units], deviation[self._units]
+        """Take the statistics of what is stored, once and for all → the number of units that move."""
+        if not self._statistics.exists():
+            table = self.rows.table
+            sample = np.asarray(table[:: max(1, len(table) // STATISTICS_ROWS)], dtype=np.float32)
+            mean, deviation = sample.mean(axis=0), sample.std(axis=0)
+            units = np.flatnonzero(deviation > MIN_DEVIATION)
+            columns = {"units": units, "mean": mean[units], "deviation": deviation[units]}
+            write_json(self._statistics, {name: column.tolist() for name, column in columns.items()})
+        stored = json.loads(self._statistics.read_text(encoding="utf-8"))
+        self._units = np.array(stored["units"], dtype=np.int64)
+        self._mean, self._deviation = (np.array(stored[name], dtype=np.float32) for name in ("mean", "deviation"))
         return len(self._units)
 
     def of_track(self, track: Track, first: int, num_frames: int) -> torch.Tensor:
@@ -55,6 +60,10 @@ class StoredLatents:
     def __init__(self, names: Sequence[str], latents: Sequence[TeacherLatents]):
         self.names, self._latents = list(names), list(latents)
         self.widths = [each.measure() for each in self._latents]
+
+    def num_frames(self, track: Track) -> int:
+        """Frames of `track` that all teachers have."""
+        return min(each.rows.place(key_of(track))[1] for each in self._latents)
 
     def of_clip(self, track: Track, first: int, num_frames: int) -> dict[str, torch.Tensor]:
         """What a training step takes of `num_frames` frames of `track` from frame `first`: "latents" [num_frames, all units]."""
