@@ -1,6 +1,7 @@
 """Configurations of MuQ and of its Mel residual vector quantizer (arXiv 2501.01108, sections 3.1 and 3.2)."""
 
 import math
+import re
 
 from transformers import PreTrainedConfig
 
@@ -31,6 +32,8 @@ PRESETS = {
 
 
 CLASSIFIER_POOLS = ("mean", "mean+std", "attention")
+DTYPE = re.compile(r"(torch\.)?b?float\d+\w*")
+MAX_SAMPLING_RATE = 768_000  # Hz
 MAX_N_FFT = 1 << 16  # samples
 MAX_LABELS = 1 << 20  # transformers writes out a name for each
 
@@ -40,7 +43,7 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -50,9 +53,14 @@ def require_positive_int(**values) -> None:
         _require(valid, f"`{name}` must be a positive integer, got {value!r}.")
 
 
+def require_float_dtype(fields: dict) -> None:
+    dtype = fields.get("dtype", fields.get("torch_dtype"))
+    _require(dtype is None or DTYPE.fullmatch(str(dtype)) is not None, f"`dtype` must be that of floats, got {dtype!r}.")
+
+
 def _require_probability(**values) -> None:
     for name, value in values.items():
-        _require(_is_number(value) and 0.0 <= value <= 1.0, f"`{name}` must lie between 0 and 1, got {value!r}.")
+        _require(is_number(value) and 0.0 <= value <= 1.0, f"`{name}` must lie between 0 and 1, got {value!r}.")
 
 
 class SpectrogramConfig(PreTrainedConfig):
@@ -80,15 +88,20 @@ class SpectrogramConfig(PreTrainedConfig):
             kwargs.pop("auto_map", None)
             kwargs.pop("custom_pipelines", None)
         require_positive_int(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, num_mel_bins=num_mel_bins)
-        _require(n_fft <= MAX_N_FFT, f"`n_fft` must be at most {MAX_N_FFT}, got {n_fft}.")
+        _require(n_fft >= hop_length, f"`n_fft` ({n_fft}) must be at least `hop_length` ({hop_length}).")
+        for name, value, most in (
+            ("sampling_rate", sampling_rate, MAX_SAMPLING_RATE),
+            ("n_fft", n_fft, MAX_N_FFT),
+            ("num_mel_bins", num_mel_bins, n_fft // 2 + 1),
+        ):
+            _require(value <= most, f"`{name}` must be at most {most}, got {value}.")
         num_labels = kwargs.get("num_labels")
         _require(
             num_labels is None or (isinstance(num_labels, int) and 0 <= num_labels <= MAX_LABELS),
             f"`num_labels` must be a whole number up to {MAX_LABELS}, got {num_labels!r}.",
         )
-        _require(n_fft >= hop_length, f"`n_fft` ({n_fft}) must be at least `hop_length` ({hop_length}).")
         _require(
-            _is_number(mel_mean) and _is_number(mel_std) and mel_std > 0,
+            is_number(mel_mean) and is_number(mel_std) and mel_std > 0,
             f"`mel_mean` must be finite and `mel_std` positive (dB), got {mel_mean!r} and {mel_std!r}.",
         )
         self.sampling_rate = sampling_rate
@@ -97,7 +110,11 @@ class SpectrogramConfig(PreTrainedConfig):
         self.num_mel_bins = num_mel_bins
         self.mel_mean = mel_mean
         self.mel_std = mel_std
-        super().__init__(**kwargs)
+        require_float_dtype(kwargs)
+        try:
+            super().__init__(**kwargs)
+        except (TypeError, AttributeError, LookupError) as error:  # transformers does not check its own fields
+            raise ValueError(f"a field of the configuration must be another: {type(error).__name__}: {error}") from None
 
     @property
     def samples_per_frame(self) -> int:
@@ -278,6 +295,12 @@ class MuQConfig(SpectrogramConfig):
             hidden_size % (2 * num_attention_heads) == 0,
             f"`hidden_size` ({hidden_size}) must be a multiple of twice `num_attention_heads` ({num_attention_heads}).",
         )
+        from transformers.activations import ACT2FN  # here: it imports torch, which a configuration does not need
+
+        _require(
+            isinstance(hidden_act, str) and hidden_act in ACT2FN,
+            f"`hidden_act` must be one of {', '.join(ACT2FN)}, got {hidden_act!r}.",
+        )
         _require(
             conv_depthwise_kernel_size % 2 == 1,
             f"`conv_depthwise_kernel_size` must be odd, got {conv_depthwise_kernel_size}.",
@@ -296,7 +319,7 @@ class MuQConfig(SpectrogramConfig):
             f"{classifier_pool!r} and {classifier_layers!r}.",
         )
         _require_quantizer(quantizer_type, num_codebooks, valid=("residual", "random_projection", "none"))
-        _require(_is_number(mask_seconds), f"`mask_seconds` must be a number, got {mask_seconds!r}.")
+        _require(is_number(mask_seconds), f"`mask_seconds` must be a number, got {mask_seconds!r}.")
         mask_frames = mask_seconds * self.frame_rate
         _require(
             round(mask_frames) >= 1 and math.isclose(mask_frames, round(mask_frames), abs_tol=1e-6),

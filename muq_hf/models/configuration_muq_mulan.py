@@ -4,7 +4,7 @@ import math
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from .configuration_muq import MuQConfig, require_positive_int
+from .configuration_muq import MuQConfig, is_number, require_float_dtype, require_positive_int
 from .published_muq_mulan import XLM_ROBERTA_BASE, config_from_published_mulan, is_published_mulan_config, tower_config
 
 
@@ -70,12 +70,15 @@ class MuQMuLanConfig(PreTrainedConfig):
         )
         if isinstance(text_adapter_layers, bool) or not isinstance(text_adapter_layers, int) or text_adapter_layers < 0:
             raise ValueError(f"`text_adapter_layers` must be 0 or a positive integer, got {text_adapter_layers!r}.")
-        if not 0.0 <= text_adapter_dropout < 1.0:
+        if not is_number(text_adapter_dropout) or not 0.0 <= text_adapter_dropout < 1.0:
             raise ValueError(f"`text_adapter_dropout` must lie between 0 and 1, got {text_adapter_dropout!r}.")
-        if not math.isfinite(logit_scale_init_value):
+        if not is_number(logit_scale_init_value):
             raise ValueError(f"`logit_scale_init_value` must be a finite logarithm, got {logit_scale_init_value!r}.")
         _require_one_of("contrastive_loss", contrastive_loss, CONTRASTIVE_LOSSES)
         _require_one_of("clip_rule", clip_rule, CLIP_RULES)
+        if not is_number(clip_seconds):
+            raise ValueError(f"`clip_seconds` must be a number, got {clip_seconds!r}.")
+        require_float_dtype(kwargs)
         self.projection_dim = projection_dim
         self.adapter_size = adapter_size
         self.text_adapter_layers = text_adapter_layers
@@ -83,7 +86,7 @@ class MuQMuLanConfig(PreTrainedConfig):
         self.text_adapter_head_dim = text_adapter_head_dim
         self.text_adapter_intermediate_size = text_adapter_intermediate_size
         self.text_adapter_dropout = text_adapter_dropout
-        self.logit_scale_init_value = logit_scale_init_value
+        self.logit_scale_init_value = float(logit_scale_init_value)
         self.contrastive_loss = contrastive_loss
         self.clip_seconds = clip_seconds
         self.clip_rule = clip_rule
@@ -142,6 +145,7 @@ def _text_config(config: dict | PreTrainedConfig | None) -> PreTrainedConfig:
         return config
     if "model_type" not in config:
         raise ValueError("`text_config` needs a `model_type`, for instance 'xlm-roberta' or 'bert', to build the encoder.")
+    require_float_dtype(config)
     try:
         return AutoConfig.for_model(config["model_type"], **_without_type(config))
     except Exception as error:  # each type of model checks its fields in its own way, or not at all

@@ -85,6 +85,8 @@ class ByteWindow:
 
     def at(self, position: int, count: int) -> bytes:
         """`count` bytes from `position` on, fewer at the end of the file."""
+        if position >= self.size:  # or beyond what any file can be, by a damaged header
+            return b""
         if not self.begin <= position <= position + count <= self.begin + len(self.data):
             self._file.seek(position)
             self.begin, self.data = position, self._file.read(max(count, self.PIECE))

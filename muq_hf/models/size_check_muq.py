@@ -51,12 +51,13 @@ def _least_values(config: PreTrainedConfig) -> int:
         front_end = 9 * config.conv_channels**2 + D * config.conv_channels * (config.num_mel_bins // FRONT_END_STRIDE)
         return layers * (attention + convolution + feed_forward * config.intermediate_size) + front_end
     if config.model_type == "muq_mulan":
-        text = config.text_config
-        sizes = [getattr(text, name, 0) for name in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")]
-        layers, D, inner, words = (size if isinstance(size, int) else 0 for size in sizes)
-        attention = config.adapter_size * config.text_adapter_heads * config.text_adapter_head_dim
-        adapter = config.text_adapter_layers * (attention + config.adapter_size * config.text_adapter_intermediate_size)
-        return _least_values(config.audio_config) + layers * (D * D + D * inner) + words * D + adapter
+        text, adapter = config.text_config, config.adapter_size
+        layers, D, inner = (_size(text, name) for name in ("num_hidden_layers", "hidden_size", "intermediate_size"))
+        rows = sum(_size(text, name) for name in ("vocab_size", "max_position_embeddings", "type_vocab_size"))
+        heads = config.text_adapter_heads * config.text_adapter_head_dim
+        adapter_layer = adapter * (heads + config.text_adapter_intermediate_size)
+        text_tower = layers * (D * D + D * inner) + rows * D + config.text_adapter_layers * adapter_layer
+        return _least_values(config.audio_config) + text_tower + adapter * config.projection_dim
     return _fresh_values(config)
 
 
@@ -65,3 +66,9 @@ def _fresh_values(config: PreTrainedConfig) -> int:
     head = getattr(config, "hidden_size", 0)
     classifier = getattr(config, "classifier_proj_size", 0) * (head + config.num_labels)
     return codebooks * (getattr(config, "codebook_dim", 0) + head) + classifier
+
+
+def _size(config: PreTrainedConfig, name: str) -> int:
+    """A size of another's encoder, 0 where it has none of that name."""
+    value = getattr(config, name, 0)
+    return value if isinstance(value, int) else 0

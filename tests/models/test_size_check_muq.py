@@ -39,6 +39,8 @@ def with_fields(folder, *place, **fields):
         {"hidden_dropout": "0.1"},
         {"mel_std": "18"},
         {"mask_seconds": {}},
+        {"hidden_act": 2_000},
+        {"dtype": -1},
     ],
 )
 def test_hostile_fields_are_refused_at_once(micro_folder, fields):
@@ -55,6 +57,10 @@ def test_hostile_fields_are_refused_at_once(micro_folder, fields):
         (("audio_config",), {"num_hidden_layers": 10**6}),
         (("text_config",), {"num_hidden_layers": 10**6}),
         (("text_config",), {"vocab_size": 10**12}),
+        (("text_config",), {"max_position_embeddings": 10**9}),
+        ((), {"projection_dim": 10**30}),
+        ((), {"clip_seconds": None}),
+        (("text_config",), {"dtype": []}),
         (("text_config",), {"hidden_size": "wide"}),
         (("text_config",), {"model_type": "no-such-model"}),
     ],
