@@ -23,7 +23,7 @@ CHOICE = "Which results"
 
 
 def run(
-    index: Annotated[str, typer.Option(metavar="FILE.parquet", help="table made by `muq-hf embed`")],
+    index: Annotated[str, typer.Option(metavar="TABLE", help="FILE.parquet or FOLDER/ of `muq-hf embed`")],
     text: Annotated[
         str | None,
         typer.Argument(metavar="WORDS", help="what the music should be like; - reads a search per line from the standard input"),
@@ -47,6 +47,9 @@ def run(
     m3u: Annotated[
         str | None, typer.Option("--m3u", metavar="FILE.m3u8", help="write the songs found to a playlist, too")
     ] = None,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="by a faiss index, for millions of vectors", rich_help_panel=CHOICE)
+    ] = False,
     device: Device = "auto",
 ) -> int:
     """Words need a table of a MuQ-MuLan, which `muq-hf embed` makes by default; --like searches every table. A table with
@@ -59,7 +62,7 @@ def run(
     if text is not None and not text.strip():
         raise ValueError("the search text is empty: say what the music should sound like.")
     for name, path in (("--index", index), ("--like", like)):
-        if path is not None and not os.path.exists(path):
+        if path is not None and "://" not in path and not os.path.exists(path):
             raise ValueError(f"{name} {path} does not exist.")
     if m3u is not None:
         from ..storage.playlists import require_playlist_name
@@ -67,7 +70,7 @@ def run(
         require_playlist_name(m3u)
     from ..inference.vector_index import VectorIndex
 
-    table = VectorIndex(index)
+    table = VectorIndex(index, approximate)
     among = None if folder is None else table.rows_below(folder)
     show = PRINTERS[output_format](is_one_of_many=text == "-")
     songs = []

@@ -1,13 +1,14 @@
 """Zero-shot tagging: which words fit which music."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .joint import JointModel, embed_each
+from .table_files import TableFiles
 
 
 DEFAULT_TEMPLATE = "{}"
@@ -52,11 +53,38 @@ def tag_files(
 
     Raises ValueError for no labels, for labels that come twice, and for a template without "{}".
     """
+    label_vectors = embed_labels(labels, model, template)
+    vectors, failures = embed_each(model, paths, progress)
+    cosines = np.stack(list(vectors.values())) @ label_vectors.T if vectors else np.empty((0, len(labels)), np.float32)
+    return TagScores(list(vectors), list(labels), cosines, failures)
+
+
+def embed_labels(labels: Sequence[str], model: JointModel, template: str) -> np.ndarray:
+    """→ [labels, P]. Raises ValueError as `tag_files` does."""
     if not labels or len(set(labels)) < len(labels):
         raise ValueError(f"labels must be there, each once, got {list(labels)}.")
     if "{}" not in template:
         raise ValueError(f"the template {template!r} needs '{{}}' where the label goes.")
-    label_vectors = model.embed_texts([template.replace("{}", label) for label in labels])
-    vectors, failures = embed_each(model, paths, progress)
-    cosines = np.stack(list(vectors.values())) @ label_vectors.T if vectors else np.empty((0, len(labels)), np.float32)
-    return TagScores(list(vectors), list(labels), cosines, failures)
+    return model.embed_texts([template.replace("{}", label) for label in labels])
+
+
+def tag_table(
+    table: TableFiles, labels: Sequence[str], model: JointModel, template: str = DEFAULT_TEMPLATE
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(path, cosines [labels]) of every song of a table of joint vectors; of several parts of a song their mean counts."""
+    label_vectors = embed_labels(labels, model, template)
+    song, parts = None, []
+    for batch in table.batches(["path", "embedding"]):
+        vectors = batch["embedding"].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
+        for path, vector in zip(batch["path"].to_pylist(), vectors, strict=True):
+            if path != song and parts:
+                yield song, _cosines(parts, label_vectors)
+                parts = []
+            song = path
+            parts.append(vector)
+    yield song, _cosines(parts, label_vectors)
+
+
+def _cosines(parts: list[np.ndarray], label_vectors: np.ndarray) -> np.ndarray:
+    mean = np.mean(parts, axis=0)
+    return label_vectors @ (mean / np.linalg.norm(mean))

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from .sources import path_text
+from .table_files import TableFiles
 
 
 ROWS_AT_ONCE = 2048  # 4 MB in float32 for vectors of size 512: they stay in the cache
-ROWS_AT_ONCE_ON_DISK = 16_384
 SIDECAR_SUFFIX = ".float16.safetensors"
 
 
@@ -32,30 +30,34 @@ class Hit(NamedTuple):
 
 
 class VectorIndex:
-    """The vectors of one `muq-hf embed` table, each scaled to length 1.
+    """The vectors of one `muq-hf embed` table or folder of fragments, each scaled to length 1.
 
+    `approximate` finds nearly all of the nearest by faiss (`pip install muq_hf[faiss]`), for millions of vectors.
     The copy lies beside the table, is made at the first use, and again when the table has changed. Raises ValueError for files
     that are no such table, are empty, or hold more than one layer; OSError where the copy cannot be written.
     """
 
-    def __init__(self, table: str | os.PathLike):
-        self.table = Path(table)
-        self._file = _open_table(self.table)
-        self.num_rows = self._file.metadata.num_rows
-        self.sidecar = self.table.with_name(self.table.name + SIDECAR_SUFFIX)
-        stamp = _stamp(self.table)
+    def __init__(self, table: str | os.PathLike, approximate: bool = False):
+        self.table = os.fspath(table)
+        self._files = TableFiles(table)
+        self.num_rows = self._files.num_rows
+        self.sidecar = self._files.beside(SIDECAR_SUFFIX)
         header = _read_header(self.sidecar)
-        if header is None or header["__metadata__"] != stamp:
-            _write_sidecar(self.sidecar, self._file, stamp)
+        if header is None or header["__metadata__"] != self._files.stamp:
+            _write_sidecar(self.sidecar, self._files)
             header = _read_header(self.sidecar)
         self.num_rows, self.vector_size = header["vectors"]["shape"]
         self._vectors = np.memmap(self.sidecar, np.float16, "c", offset=header["offset"], shape=(self.num_rows, self.vector_size))
+        self._cells = None
+        if approximate:
+            from .faiss_index import FaissIndex
+
+            self._cells = FaissIndex(self._vectors, self._files.beside(".ivf.faiss"), self._files.stamp)
 
     @property
     def settings(self) -> dict:
         """What the table was made with; empty if it does not say."""
-        metadata = self._file.schema_arrow.metadata or {}
-        return json.loads(metadata.get(b"muq_hf", b"{}"))
+        return self._files.settings
 
     def search(self, queries: np.ndarray, top_k: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """queries [Q, P] → cosines [Q, k] from high to low, and the rows [Q, k] of the table; k is at most the number of rows.
@@ -74,6 +76,8 @@ class VectorIndex:
         if not (queries.norm(dim=1) > 0).all():
             raise ValueError("a query has no direction: it is zero or not finite.")
         queries = torch.nn.functional.normalize(queries, dim=1)
+        if self._cells is not None and among is None:
+            return self._cells.search(queries.numpy(), min(top_k, self.num_rows))
         scores = torch.empty(len(queries), 0)
         rows = torch.empty(len(queries), 0, dtype=torch.long)
         buffer = torch.empty(ROWS_AT_ONCE, self.vector_size)
@@ -107,7 +111,7 @@ class VectorIndex:
     def rows_below(self, folder: str | os.PathLike) -> np.ndarray:
         """→ bool [rows]: whose files lie in this folder or below it. Raises ValueError if none do."""
         prefix = os.path.join(path_text(os.path.abspath(folder)), "")
-        batches = self._file.iter_batches(ROWS_AT_ONCE_ON_DISK, columns=["path"])
+        batches = self._files.batches(["path"])
         among = np.concatenate([pc.starts_with(batch["path"], prefix).to_numpy(zero_copy_only=False) for batch in batches])
         if not among.any():
             raise ValueError(f"{self.table} has no music from {prefix}.")
@@ -115,15 +119,7 @@ class VectorIndex:
 
     def hits(self, scores: np.ndarray, rows: np.ndarray) -> list[Hit]:
         """scores [k], rows [k] of one query → where they are; only the parts of the table with these rows are read."""
-        places = {}
-        first = 0
-        for group in range(self._file.num_row_groups):
-            after = first + self._file.metadata.row_group(group).num_rows
-            wanted = [int(row) for row in rows if first <= row < after]
-            if wanted:
-                part = self._file.read_row_group(group, columns=["path", "start", "end"])
-                places |= {row: part.slice(row - first, 1).to_pylist()[0] for row in wanted}
-            first = after
+        places = self._files.rows(list(map(int, rows)), ["path", "start", "end"])
         return [Hit(float(score), **places[int(row)]) for score, row in zip(scores, rows, strict=True)]
 
 
@@ -136,25 +132,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _open_table(path: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a Parquet table: {error}") from None
-    missing = {"path", "start", "end", "layer", "embedding"} - set(file.schema_arrow.names)
-    if missing:
-        raise ValueError(f"{path} is no table of `muq-hf embed`: it lacks the column {sorted(missing)[0]!r}.")
-    if file.metadata.num_rows == 0:
-        raise ValueError(f"{path} has no rows to search.")
-    return file
-
-
-def _stamp(path: Path) -> dict[str, str]:
-    """What changes when the file does; strings, as safetensors wants its metadata."""
-    status = path.stat()
-    return {"table_bytes": str(status.st_size), "table_modified_ns": str(status.st_mtime_ns)}
 
 
 def _read_header(path: Path) -> dict | None:
@@ -170,13 +147,13 @@ def _read_header(path: Path) -> dict | None:
         return None
 
 
-def _write_sidecar(path: Path, table: pq.ParquetFile, stamp: dict[str, str]) -> None:
+def _write_sidecar(path: Path, table: TableFiles) -> None:
     """Vectors of length 1 in half precision, as a safetensors file; in place only when it is whole."""
     blocks = _unit_blocks(table)
     block = next(blocks)
-    shape = [table.metadata.num_rows, block.shape[1]]
+    shape = [table.num_rows, block.shape[1]]
     tensor = {"dtype": "F16", "shape": shape, "data_offsets": [0, 2 * shape[0] * shape[1]]}
-    header = json.dumps({"__metadata__": stamp, "vectors": tensor}).encode()
+    header = json.dumps({"__metadata__": table.stamp, "vectors": tensor}).encode()
     header += b" " * (-len(header) % 64)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -192,10 +169,10 @@ def _write_sidecar(path: Path, table: pq.ParquetFile, stamp: dict[str, str]) -> 
         temporary.unlink(missing_ok=True)
 
 
-def _unit_blocks(table: pq.ParquetFile) -> Iterator[np.ndarray]:
+def _unit_blocks(table: TableFiles) -> Iterator[np.ndarray]:
     """Blocks [n, P] float16 of all rows. Raises ValueError for more than one layer."""
     layers = set()
-    for batch in table.iter_batches(ROWS_AT_ONCE_ON_DISK, columns=["layer", "embedding"]):
+    for batch in table.batches(["layer", "embedding"]):
         layers |= set(batch["layer"].unique().to_pylist())
         if len(layers) > 1:
             raise ValueError(f"the table holds layers {sorted(layers)}: make one with a single --layer to search in it.")

@@ -199,3 +199,19 @@ def test_search_asks_the_commit_that_the_table_was_made_with(table, tmp_path, mo
     for options in ([], ["--revision", "main"]):
         assert main(["search", "calm piano", "--index", str(tmp_path / "songs.parquet"), *options]) == 0
     assert [arguments[2] for arguments in asked] == ["0123abc", "main"]
+
+
+def test_a_table_of_vectors_is_tagged_without_its_music(folder, songs, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("rock\npiano\n")
+    arguments = ["--labels", str(tmp_path / "labels.txt"), "--model", str(folder), "--top-k", "0", "--format", "jsonl", "--quiet"]
+    output = f"{tmp_path}/fragments/"
+    options = ["--model", str(folder), "--files-per-shard", "2", "--workers", "0", "--quiet"]
+    assert main(["embed", str(songs), "--output", output, *options]) == 0
+    capsys.readouterr()
+    assert main(["tag", str(songs), *arguments]) == 0
+    expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(["tag", output, *arguments]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["path"] for row in found] == [row["path"] for row in expected] and len(found) == 3
+    for row, other in zip(found, expected, strict=True):
+        assert row["tags"] == pytest.approx(other["tags"], abs=1e-5)

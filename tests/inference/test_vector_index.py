@@ -11,11 +11,11 @@ from muq_hf.inference import vector_index
 from muq_hf.inference.vector_index import VectorIndex
 
 
-def write_table(file, vectors, layers=None, without=()):
+def write_table(file, vectors, layers=None, without=(), first=0):
     count = len(vectors)
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1).astype(np.float32)), vectors.shape[1])
     columns = {
-        "path": [f"song {index}.mp3" for index in range(count)],
+        "path": [f"song {first + index}.mp3" for index in range(count)],
         "start": np.arange(count) * 10.0,
         "end": np.arange(count) * 10.0 + 10,
         "layer": pa.array(np.full(count, -1) if layers is None else layers, pa.int32()),
@@ -101,3 +101,29 @@ def test_tables_that_cannot_be_searched_are_refused(vectors, tmp_path):
         VectorIndex(write_table(tmp_path / "c.parquet", vectors[:0]))
     with pytest.raises(ValueError, match="cannot be read"):
         VectorIndex(tmp_path / "nowhere.parquet")
+
+
+def test_a_folder_of_fragments_is_searched_as_one_table(vectors, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "_muq_hf").mkdir(parents=True)
+    for number, (first, last) in enumerate(((0, 200), (200, 200), (200, 500))):
+        write_table(folder / f"part-{number:06d}.parquet", vectors[first:last], first=first)
+    whole = VectorIndex(write_table(tmp_path / "t.parquet", vectors))
+    index = VectorIndex(folder)
+    queries = np.random.default_rng(1).standard_normal((3, 16))
+    assert np.array_equal(index.search(queries, 20)[1], whole.search(queries, 20)[1])
+    assert index.find(vectors[321], 1)[0].path == "song 321.mp3"
+    assert index.sidecar.parent == folder / "_muq_hf"
+    write_table(folder / "part-000003.parquet", vectors[:7])
+    assert VectorIndex(folder).num_rows == 507
+
+
+def test_faiss_finds_what_the_exact_search_finds(vectors, tmp_path):
+    """So few vectors lie in one cell or few, which a query looks into all."""
+    path = write_table(tmp_path / "t.parquet", vectors)
+    queries = np.random.default_rng(1).standard_normal((5, 16))
+    exact, near = VectorIndex(path), VectorIndex(path, approximate=True)
+    np.testing.assert_array_equal(near.search(queries, 10)[1], exact.search(queries, 10)[1])
+    np.testing.assert_allclose(near.search(queries, 10)[0], exact.search(queries, 10)[0], atol=1e-3)
+    write_table(path, vectors[:100])
+    assert VectorIndex(path, approximate=True).search(queries, 200)[1].max() < 100
