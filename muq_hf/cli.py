@@ -47,6 +47,7 @@ COMMANDS = {
     "compare": Entry("compare", "judge generated music by a reference: distances, variety, text adherence, copies", TRAINING),
     "export onnx": Entry("export_onnx", "ONNX files for other languages and devices, checked in ONNX Runtime"),
     "export hub": Entry("export_hub", "a model folder with its code inside, ready for `hf upload`"),
+    "export space": Entry("export_space", "a collection as a Space: page, music, vectors and model, ready for `hf upload`"),
     "convert muq": Entry("convert:muq", "a published MuQ"),
     "convert musicfm": Entry("convert:musicfm", "a published MusicFM"),
     "convert muq-mulan": Entry("convert:muq_mulan", "a published MuQ-MuLan, as one self-contained folder"),

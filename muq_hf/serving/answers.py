@@ -24,6 +24,7 @@ class Song(BaseModel):
     file: str = Field(description="name of the file, without its folder")
     duration: float = Field(description="seconds")
     tags: list[str] = Field(description="words that stand out, from high to low")
+    credit: str | None = Field(None, description="title, author and licence, where attribution.jsonl beside the table names them")
 
 
 class Songs(BaseModel):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .credits import credit_of, credits_beside
 from .hubs import BankOffsets, fold_repeats
 from .song_table import SongTable, place_of, read_song_table
 
@@ -45,10 +46,12 @@ class Collection:
         self.durations = self.spans[self.first[1:] - 1, 1] if len(self.paths) else np.empty(0, np.float32)
         self.titles = [os.path.splitext(os.path.basename(path))[0].replace("_", " ") for path in self.paths]
         self.folders = _folders(self.paths)
+        credits = credits_beside(table)
+        self.credits = [credit_of(path, credits) if credits else None for path in self.paths]
         self.song_vectors = _song_vectors(self.vectors, self.spans, self.first)
-        self._label_mean, self._label_deviation = self._label_statistics()
+        self.label_mean, self.label_deviation = self._label_statistics()
         self.song_tags = self._song_tags()
-        self._offsets = {
+        self.offsets = {
             "text": BankOffsets(label_vectors, self.song_vectors, self.vectors),
             "audio": BankOffsets(_sample(self.song_vectors), self.song_vectors, self.vectors),
         }
@@ -85,7 +88,7 @@ class Collection:
         """
         by_song = per == "song"
         cosines = self.song_vectors @ query if by_song else _products(self.vectors, query)
-        ranks = cosines - self._offsets[kind].of_songs if by_song else cosines - self._offsets[kind].of_rows
+        ranks = cosines - self.offsets[kind].of_songs if by_song else cosines - self.offsets[kind].of_rows
         songs = np.arange(len(self)) if by_song else self.song_of_row
         if allowed is not None:
             ranks = np.where(allowed[songs], ranks, -np.inf)
@@ -115,7 +118,7 @@ class Collection:
 
         The cosines themselves cannot be compared between labels: some words lie near to all music.
         """
-        return (vectors @ self.label_vectors.T - self._label_mean) / self._label_deviation
+        return (vectors @ self.label_vectors.T - self.label_mean) / self.label_deviation
 
     def allowed(self, folder: str | None = None, tag: str | None = None, title: str | None = None) -> np.ndarray | None:
         """[S] bool of the songs in a folder, with a tag among theirs, with a text in their title; None for all."""

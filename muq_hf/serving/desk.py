@@ -182,6 +182,7 @@ def _song(collection: Collection, song: int) -> answers.Song:
         file=os.path.basename(collection.paths[song]),
         duration=float(collection.durations[song]),
         tags=[collection.labels[label] for label in collection.song_tags[song]],
+        credit=collection.credits[song] and collection.credits[song].line,
     )
 
 
