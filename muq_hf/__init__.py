@@ -6,6 +6,7 @@ the classes below are imported on first use.
 
 from importlib import import_module
 
+from . import models  # noqa: F401  (says at once if transformers is too old)
 from .registration import register_when_imported
 from .version import __version__  # noqa: F401
 

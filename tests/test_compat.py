@@ -1,19 +1,16 @@
 """Calls that projects make of `muq` 0.1.0, each against what that package answered (tests/oracle)."""
 
 import copy
-import hashlib
 import importlib
 import importlib.util
 import pickle
-import shutil
 import sys
 
 import pytest
 import torch
 from checks import ASSETS, relative_error, wave_of
+from published_folders import mulan_with_tokenizer, put_into_cache
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from muq_hf import MUQ_MULAN_TINY, MUQ_TINY, compat
 from muq_hf.compat import MuQ, MuQMuLan
@@ -29,14 +26,7 @@ def muq(published_folder):
 
 @pytest.fixture(scope="module")
 def mulan_folder(tmp_path_factory):
-    """The published miniature with a tokenizer that reads token ids in decimal, as the references were made with."""
-    folder = shutil.copytree(ASSETS / "published_mulan_tiny", tmp_path_factory.mktemp("mulan") / "published")
-    vocabulary = {"<pad>" if number == 1 else str(number): number for number in range(200)}
-    words = Tokenizer(models.WordLevel(vocabulary, unk_token="3"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", model_max_length=64)
-    tokenizer.save_pretrained(folder / "text_model")
-    return folder
+    return mulan_with_tokenizer(tmp_path_factory.mktemp("mulan") / "published")
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +53,8 @@ def _no_gradients():
         yield
 
 
-def into_cache(cache, repo, revision, folder):
-    """As if a revision of a Hub repository had been downloaded."""
-    place = cache / f"models--{repo.replace('/', '--')}"
-    commit = hashlib.sha1(revision.encode()).hexdigest()
-    shutil.copytree(folder, place / "snapshots" / commit)
-    (place / "refs").mkdir(exist_ok=True)
-    (place / "refs" / revision).write_text(commit)
-
-
 def test_muq_of_a_hub_id_is_found_with_its_loading_arguments(published_folder, goldens, tmp_path):
-    into_cache(tmp_path, "somebody/muq", "v2", published_folder)
+    put_into_cache(tmp_path, "somebody/muq", "v2", published_folder)
     place = {"cache_dir": tmp_path, "revision": "v2", "local_files_only": True, "token": "x"}
     states = MuQ.from_pretrained("somebody/muq", **place)(wave_of(goldens, 24_000)).last_hidden_state
     assert relative_error(states[0], goldens["24000.last_hidden_state"]) < 1e-5
@@ -81,7 +62,7 @@ def test_muq_of_a_hub_id_is_found_with_its_loading_arguments(published_folder, g
 
 @pytest.mark.parametrize("name", ["cache_dir", "hf_hub_cache_dir"])
 def test_mulan_and_its_tokenizer_are_found_in_the_cache_asked_for(mulan_folder, expected, tmp_path, name):
-    into_cache(tmp_path, "somebody/mulan", "main", mulan_folder)
+    put_into_cache(tmp_path, "somebody/mulan", "main", mulan_folder)
     mulan = MuQMuLan.from_pretrained("somebody/mulan", **{name: str(tmp_path)}, local_files_only=True)
     text = " ".join(map(str, expected["text.6.ids"].tolist()))
     assert relative_error(mulan(texts=[text])[0], expected["text.6.embeds"]) < 1e-5

@@ -1,12 +1,12 @@
 """Published MuQ-MuLan → one self-contained folder."""
 
-import hashlib
 import shutil
 
 import pytest
 import torch
 from checks import ASSETS, wave_of
 from mulan_models import save_tiny, tiny_processor
+from published_folders import put_into_cache
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
@@ -57,15 +57,6 @@ def test_a_missing_tokenizer_is_named(tmp_path, capsys):
     message = capsys.readouterr().err
     assert "tokenizer" in message and "xlm-roberta-base" in message and "--text" in message
     assert not (tmp_path / "out").exists()
-
-
-def put_into_cache(cache, repo, revision, folder):
-    """As if a revision of a Hub repository had been downloaded; its files are those of `folder`."""
-    place = cache / f"models--{repo.replace('/', '--')}"
-    commit = hashlib.sha1(revision.encode()).hexdigest()
-    shutil.copytree(folder, place / "snapshots" / commit)
-    (place / "refs").mkdir(exist_ok=True)
-    (place / "refs" / revision).write_text(commit)
 
 
 def test_towers_and_tokenizer_are_those_of_the_revision_and_cache_asked_for(text_folder, tmp_path):
