@@ -46,7 +46,8 @@ def audio_info(source: AudioSource) -> AudioInfo:
 def find_audio(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """Files as given, whatever their suffix, and all audio files below folders, sorted by name; each once.
 
-    Hidden files are passed over. A path that does not exist is kept: `load_audio` says what is wrong with it.
+    Hidden files are passed over, and links to folders are not followed. A path that does not exist and a folder that cannot be
+    listed are kept: `load_audio` says what is wrong with them.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -68,8 +69,10 @@ def check_audible(num_samples: int, peak: float, min_samples: int, name: str = "
 
 
 def _audio_below(folder: Path) -> Iterable[Path]:
-    for parent, folders, names in os.walk(folder):
+    unlisted = []
+    for parent, folders, names in os.walk(folder, onerror=unlisted.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and name.lower().endswith(AUDIO_SUFFIXES):
                 yield Path(parent, name)
+    yield from (Path(error.filename) for error in unlisted)

@@ -438,6 +438,32 @@ def test_folders_are_searched_and_files_taken_as_they_are(tmp_path):
     assert found == [tmp_path / name for name in names]
 
 
+def test_folders_that_cannot_be_listed_are_found_and_refused(tmp_path, monkeypatch):
+    """Not by their permissions: root may list every folder."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "a.wav").touch()
+    (tmp_path / "shut").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_audio([tmp_path]) == [tmp_path / "open" / "a.wav", tmp_path / "shut"]
+    reason, message = reason_of(load_audio, tmp_path / "shut")
+    assert reason == "unreadable" and "shut cannot be listed: Permission denied" in message
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.wav").touch()
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    (tmp_path / "a" / "2.wav").symlink_to(tmp_path / "a" / "1.wav")
+    assert find_audio([tmp_path]) == [tmp_path / "a" / "1.wav", tmp_path / "a" / "2.wav"]
+
+
 def test_suffixes_are_lower_case_with_a_dot():
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in AUDIO_SUFFIXES)
 

@@ -1,8 +1,9 @@
 """Decoding in worker processes, so that the model never waits for a file.
 
 Each lane is a thread with one worker process of its own: it sends a task, reads the messages that answer it, and puts them
-into one bounded queue. A worker that a malformed file kills costs that file only. Workers are plain child processes that
-talk through their pipes: scripts need no `if __name__ == "__main__"`, and a worker whose parent was killed ends by itself.
+into one bounded queue. A worker that dies is replaced, and a file that kills two of them is a failure. Workers are plain child
+processes that talk through their pipes: scripts need no `if __name__ == "__main__"`, and a worker whose parent was killed ends by
+itself.
 """
 
 import json
@@ -20,6 +21,8 @@ from .decoding_worker import DecodeTask, FileEnd, FileFailure, Message, decode_f
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from muq_hf.inference.decoding_worker import main; main()"
 POLL_S = 0.1  # how often a lane that waits for room looks whether it should stop
 SHUTDOWN_S = 5.0
+ATTEMPTS = 2  # at one file, each with a worker of its own
+START_ATTEMPTS = 3  # of a worker: one that is killed while it starts is started again
 
 
 class DecoderProcess:
@@ -36,7 +39,7 @@ class DecoderProcess:
         )
         try:
             pickle.load(self._process.stdout)  # "ready"
-        except EOFError as error:
+        except (EOFError, pickle.UnpicklingError) as error:
             raise RuntimeError(f"a decoding worker could not start: {self.stop()}") from error
 
     def decode(self, task: DecodeTask) -> Iterator[Message]:
@@ -148,15 +151,36 @@ class DecodingPool:
             self._put(None)
 
     def _decode(self, index: int, task: DecodeTask) -> None:
-        if index not in self._decoders:
-            self._decoders[index] = self._decoder_class()
-        try:
-            for message in self._decoders[index].decode(task):
-                if not self._put(message):
-                    return
-        except (EOFError, pickle.UnpicklingError):
-            end = self._decoders.pop(index).stop()
-            self._put(FileFailure(task.path, "unreadable", f"the decoder died of this file ({end})"))
+        """Send the task's messages on. A worker that dies is replaced and its file tried once more: others may have killed it."""
+        sent, end = 0, ""
+        for _ in range(ATTEMPTS):
+            decoder = self._decoder(index)
+            if decoder is None:
+                return
+            try:
+                for number, message in enumerate(decoder.decode(task)):
+                    if number >= sent:  # a second attempt repeats what the first one sent
+                        if not self._put(message):
+                            return
+                        sent += 1
+                return
+            except (EOFError, pickle.UnpicklingError):
+                end = self._decoders.pop(index).stop()
+        self._put(FileFailure(task.path, "unreadable", f"the decoder died of this file, {ATTEMPTS} times ({end})"))
+
+    def _decoder(self, index: int) -> DecoderProcess | InProcessDecoder | None:
+        """The lane's decoder, started if there is none; None once the pool is stopped. Raises RuntimeError if none starts."""
+        for attempt in range(START_ATTEMPTS):
+            if self._stopped.is_set():
+                return None
+            try:
+                if index not in self._decoders:
+                    self._decoders[index] = self._decoder_class()
+                return self._decoders[index]
+            except RuntimeError:
+                if attempt + 1 == START_ATTEMPTS:
+                    raise
+        return None
 
     def _put(self, message: Message | BaseException | None) -> bool:
         """→ False when the pool was stopped before there was room."""

@@ -246,7 +246,7 @@ def _open_binary(source: AudioSource, stack: contextlib.ExitStack) -> tuple[Bina
         except FileNotFoundError as error:
             raise AudioError("missing", f"{path} does not exist.") from error
         except IsADirectoryError as error:
-            raise AudioError("unsupported", f"{path} is a folder, not an audio file.") from error
+            raise _folder_error(path) from error
         except AudioError:
             raise
         except (OSError, ValueError) as error:  # ValueError: a path with a null character
@@ -260,6 +260,14 @@ def _open_binary(source: AudioSource, stack: contextlib.ExitStack) -> tuple[Bina
         seekable = hasattr(source, "seekable") and source.seekable()
         return (source if seekable else io.BytesIO(source.read())), name, None
     raise ValueError(f"Audio must be a path, the bytes of a file or a binary file object, got {type(source).__name__}.")
+
+
+def _folder_error(path: Path) -> AudioError:
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        return AudioError("unreadable", f"The folder {path} cannot be listed: {error.strerror}.")
+    return AudioError("unsupported", f"{path} is a folder, not an audio file.")
 
 
 def _choose_reader(file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack) -> Reader:

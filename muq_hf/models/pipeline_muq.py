@@ -47,6 +47,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         if feature_extractor is None:
             config = model.config
             feature_extractor = self._extractor_class.for_config(config)
+        self._shelf = Shelf()
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
 
     def __call__(self, inputs, **kwargs):
@@ -157,7 +158,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
                 first, last = 0, num_frames[index]
             frames = torch.stack([state[index, first:last] for state in states])  # [L, T, D]
             kept = frames if pool == "none" else torch.cat(frame_statistics(frames), dim=-1)
-            rows.append((off_the_heap(kept),))
+            rows.append((self._shelf.put(kept),))
         return {"is_last": is_last, "place": place, "rows": rows}
 
     def postprocess(self, model_outputs, layers=None, pool="none", join="cut", return_timestamps=False, return_tensors=False):
@@ -226,14 +227,24 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             )
 
 
-def off_the_heap(values: torch.Tensor) -> torch.Tensor:
-    """A copy on the CPU in memory of its own.
+class Shelf:
+    """Copies on the CPU in memory of their own, several in one mapping: a system allows about 65,000 mappings in a process.
 
     On the heap, what stays of each window would lie between the large blocks that come and go with the next ones, which then
-    fit no more: memory would grow by far more than what stays.
+    fit no more: memory would grow by far more than what stays. A mapping goes when nothing on it is used any more.
     """
-    memory = mmap.mmap(-1, values.numel() * values.element_size())
-    return torch.frombuffer(memory, dtype=values.dtype).view(values.shape).copy_(values)
+
+    MAPPING_BYTES = 1 << 24
+
+    def __init__(self):
+        self._free = memoryview(b"")
+
+    def put(self, values: torch.Tensor) -> torch.Tensor:
+        size = values.numel() * values.element_size()
+        if size > len(self._free):
+            self._free = memoryview(mmap.mmap(-1, max(size, self.MAPPING_BYTES)))
+        memory, self._free = self._free[:size], self._free[size + -size % 64 :]
+        return torch.frombuffer(memory, dtype=values.dtype).view(values.shape).copy_(values)
 
 
 class _IteratorDataset(IterableDataset):

@@ -43,8 +43,28 @@ def test_a_worker_that_dies_costs_its_file_only(write_song, monkeypatch):
     paths = [write_song("bad.wav", 1.0), write_song("good.wav", 1.0)]
     with DecodingPool([DecodeTask(str(path), PLAN) for path in paths], 1, max_waiting=2) as pool:
         messages = list(pool)
-    assert messages[0] == FileFailure(str(paths[0]), "unreadable", "the decoder died of this file (exit code 9)")
+    assert messages[0] == FileFailure(str(paths[0]), "unreadable", "the decoder died of this file, 2 times (exit code 9)")
     assert messages[-1] == FileEnd(str(paths[1]), 1)
+
+
+@pytest.mark.parametrize("when", ["starting", "decoding"])
+def test_a_worker_that_others_kill_costs_nothing(write_song, monkeypatch, tmp_path, when):
+    """The first one kills itself, in the middle of a file or before it is ready; the next one does the work."""
+    mark = tmp_path / "killed"
+    killer = "import muq_hf.inference.decoding_worker as w, os, pathlib; mark = pathlib.Path({mark!r})\n"
+    killer += "def kill_once():\n    if not mark.exists():\n        mark.touch(); os.kill(os.getpid(), 9)\n"
+    if when == "starting":
+        killer += "kill_once()\n"
+    else:
+        killer += "send = w._send\ndef _send(file, message):\n    send(file, message)\n"
+        killer += "    if getattr(message, 'start', 0):\n        kill_once()\nw._send = _send\n"
+    boot = decoding.BOOT.replace("from muq_hf.inference.decoding_worker import main; main()", "exec({code!r})")
+    monkeypatch.setattr(decoding, "BOOT", boot.format(code=killer.format(mark=str(mark)) + "w.main()"))
+    path = write_song("a.wav", 4.5)
+    with DecodingPool([DecodeTask(str(path), PLAN)], 1, max_waiting=9) as pool:
+        messages = list(pool)
+    assert mark.exists() and messages[-1] == FileEnd(str(path), 5)
+    assert np.array_equal(np.concatenate([window.audio for window in windows_of(messages, path)]), load_audio(path))
 
 
 def test_a_worker_that_cannot_start_is_an_error_with_its_last_words(monkeypatch):
