@@ -32,7 +32,9 @@ MUSIC, TRAINING, MODELS = "Your music", "Training and evaluation", "Models for o
 COMMANDS = {
     "embed": Entry("embed", "embed music files: one Parquet table of vectors, or frames per file", MUSIC),
     "search": Entry("search", "find music by words or by other music, in a table of `embed`", MUSIC),
-    "tag": Entry("tag", "score music files against words with a MuQ-MuLan", MUSIC),
+    "tag": Entry("tag", "score music files against words, or by the labels of a classifier; over time too", MUSIC),
+    "similarity": Entry("similarity", "picture of a song against itself, and where something new begins", MUSIC),
+    "tokens": Entry("tokens", "picture of what the tokens keep of a song: 1, 4 and 8 codebooks", MUSIC),
     "serve": Entry("serve", "a page and an API to search your music, listen to it and see it as a map", MUSIC),
     "train mel-rvq": Entry("train:mel_rvq", "stage 1: the Mel-RVQ tokenizer"),
     "train muq": Entry("train:muq", "stage 2: MuQ, by masked prediction of the tokens"),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..loader import load, model_type, read_config
 from ..models.configuration_muq_mulan import MuQMuLanConfig
@@ -116,14 +115,3 @@ def made_with(settings: dict, model: str | os.PathLike, revision: str | None) ->
     """Whether the table with these `settings` was made with the music tower that `model` has now."""
     tower, _ = load(model, "audio", revision=revision, dtype=settings["dtype"])
     return weights_hash(tower) == settings["weights"]
-
-
-def embed_each(model: JointModel, paths: Sequence[str], progress: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Files → vectors [P] by path, and what is wrong with the others by path."""
-    vectors, failures = {}, {}
-    for path in tqdm(paths, unit="file", disable=not progress or len(paths) < 2):
-        try:
-            vectors[path] = model.embed_file(path)
-        except ValueError as error:
-            failures[path] = str(error)
-    return vectors, failures

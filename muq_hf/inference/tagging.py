@@ -2,26 +2,15 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .joint import JointModel, embed_each
+from .joint import JointModel
 from .table_files import TableFiles
 
 
 DEFAULT_TEMPLATE = "{}"
-
-
-@dataclass(frozen=True)
-class TagScores:
-    """cosines [files, labels] of the `paths` that could be read; failures: what is wrong with the others, by path."""
-
-    paths: list[str]
-    labels: list[str]
-    cosines: np.ndarray
-    failures: dict[str, str]
 
 
 def read_labels(path: str | os.PathLike) -> tuple[list[str], list[str]]:
@@ -42,25 +31,8 @@ def read_labels(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     return unique, sorted({label for label in unique if labels.count(label) > 1})
 
 
-def tag_files(
-    paths: Sequence[str],
-    labels: Sequence[str],
-    model: JointModel,
-    template: str = DEFAULT_TEMPLATE,
-    progress: bool = False,
-) -> TagScores:
-    """Cosine of every file with every label; `template` makes a label a text, with "{}" in place of it.
-
-    Raises ValueError for no labels, for labels that come twice, and for a template without "{}".
-    """
-    label_vectors = embed_labels(labels, model, template)
-    vectors, failures = embed_each(model, paths, progress)
-    cosines = np.stack(list(vectors.values())) @ label_vectors.T if vectors else np.empty((0, len(labels)), np.float32)
-    return TagScores(list(vectors), list(labels), cosines, failures)
-
-
 def embed_labels(labels: Sequence[str], model: JointModel, template: str) -> np.ndarray:
-    """→ [labels, P]. Raises ValueError as `tag_files` does."""
+    """→ [labels, P]. Raises ValueError for no labels, labels that come twice, and a template without "{}"."""
     if not labels or len(set(labels)) < len(labels):
         raise ValueError(f"labels must be there, each once, got {list(labels)}.")
     if "{}" not in template:

@@ -6,13 +6,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback
 
+from ..evaluation.token_pictures import plot_reconstructions
 from ..models.configuration_muq import MelRVQConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.spectrogram_muq import LogMelSpectrogram
 from ..storage.whole_files import write_json
 from .arguments import crop_seed
 from .clips import ClipDataset, evenly_spread
-from .plots import plot_reconstructions, plot_usage
+from .plots import plot_usage
 from .stage import Stage
 from .teacher import Teacher
 from .trainer import StageTrainer

@@ -1,28 +1,11 @@
-"""Pictures of a run. Figures are drawn without a display and without matplotlib's global state."""
+"""Pictures of a run."""
 
 from pathlib import Path
 
 import torch
 
+from ..storage.figures import new_figure, save_figure
 from ..storage.json_lines import read_json_lines
-
-
-SHOWN_CODEBOOKS = (1, 4, 8)
-
-
-def new_figure(width: float, height: float):
-    """→ matplotlib's Figure, width and height in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
 
 
 def plot_usage(counts: torch.Tensor, path: Path) -> None:
@@ -34,23 +17,6 @@ def plot_usage(counts: torch.Tensor, path: Path) -> None:
         axes.plot(row.sort(descending=True).values.numpy(), label=f"codebook {k}: {share:.0f} % used")
     axes.set(xlabel="code, most frequent first", ylabel="tokens", yscale="symlog", title="Use of the codes")
     axes.legend(fontsize="small", ncols=2)
-    save_figure(figure, path)
-
-
-@torch.no_grad()
-def plot_reconstructions(model, waveform: torch.Tensor, path: Path) -> None:
-    """The log-mel of `waveform` [S] and what 1, 4 and 8 codebooks keep of it, side by side."""
-    codes = model.encode(waveform.unsqueeze(0))
-    tokens = codes.shape[1]
-    mel = model.spectrogram(waveform.unsqueeze(0))[0, :, : 4 * tokens]
-    shown = [k for k in SHOWN_CODEBOOKS if k <= codes.shape[2]] or [codes.shape[2]]
-    pictures = {"input": mel} | {f"{k} codebook{'s' * (k > 1)}": model.decode(codes[..., :k])[0] for k in shown}
-    figure = new_figure(3.2 * len(pictures), 3.2)
-    for axes, (title, picture) in zip(figure.subplots(1, len(pictures), sharey=True), pictures.items(), strict=True):
-        error = (picture - mel).abs().mean().item() * model.config.mel_std
-        axes.imshow(picture.cpu().numpy(), origin="lower", aspect="auto", vmin=mel.min().item(), vmax=mel.max().item())
-        axes.set(title=title if title == "input" else f"{title}: {error:.2f} dB off", xlabel="frame (10 ms)")
-    figure.axes[0].set_ylabel("mel band")
     save_figure(figure, path)
 
 

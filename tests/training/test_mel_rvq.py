@@ -16,7 +16,7 @@ from muq_hf.models.spectrogram_muq import LogMelSpectrogram
 from muq_hf.training.chain import train
 from muq_hf.training.clips import ClipDataset
 from muq_hf.training.mel_rvq import CollapseWarning, count_codes, mel_statistics, usage_of
-from muq_hf.training.plots import plot_reconstructions
+from muq_hf.evaluation.token_pictures import plot_reconstructions
 from muq_hf.training.tracks import find_tracks
 
 
