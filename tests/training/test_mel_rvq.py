@@ -11,12 +11,12 @@ from training_runs import CONFIG, write_music
 
 from muq_hf import MelRVQConfig, MelRVQModel
 from muq_hf.audio import load_audio
+from muq_hf.evaluation.token_pictures import plot_reconstructions
 from muq_hf.models.published_muq import fuse_weight_norms
 from muq_hf.models.spectrogram_muq import LogMelSpectrogram
 from muq_hf.training.chain import train
 from muq_hf.training.clips import ClipDataset
 from muq_hf.training.mel_rvq import CollapseWarning, count_codes, mel_statistics, usage_of
-from muq_hf.evaluation.token_pictures import plot_reconstructions
 from muq_hf.training.tracks import find_tracks
 
 
