@@ -35,14 +35,13 @@ def run(
     import numpy as np
 
     from ..checkpoints import MUQ_TINY, model_or_default, short_name
-    from ..devices import resolve_device
     from ..inference.self_similarity import compare_with_itself, plot_self_similarity
-    from ..models.modeling_muq import MuQModel
+    from ..loader import load
     from ..models.pipeline_muq import MuQFeatureExtractionPipeline
 
     name = model_or_default(model, MUQ_TINY, revision)
-    loaded = MuQModel.from_pretrained(name, **({} if revision is None else {"revision": revision}))
-    read = MuQFeatureExtractionPipeline(loaded, device=resolve_device(device))
+    loaded, extractor = load(name, "encoder", revision=revision, device=device)
+    read = MuQFeatureExtractionPipeline(loaded, extractor, device=loaded.device)
     frames = read(song, layers=layer, chunk_length_s=30, stride_length_s=2, return_tensors=True)[0].float().numpy()
     found = compare_with_itself(frames, loaded.config.frame_rate, step_seconds, kernel_seconds)
     output = output or Path(f"{Path(song).stem}.similarity.png")

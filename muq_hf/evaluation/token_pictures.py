@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig
 
-from ..models.configuration_muq import MelRVQConfig, is_muq_config
+from ..loader import load, model_type, read_config, without_weight_bars
+from ..models.configuration_muq import MelRVQConfig, MuQConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQForPreTraining
 from ..storage.figures import new_figure, save_figure
@@ -18,11 +18,10 @@ QUANTIZER_FIELDS = ("num_codebooks", "codebook_size", "codebook_dim", "projectio
 
 def load_tokenizer(model: str, revision: str | None = None) -> MelRVQModel:
     """The Mel-RVQ in a folder or Hub id, its own or inside a MuQ. Raises ValueError for a model without one."""
-    arguments = {} if revision is None else {"revision": revision}
-    config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
-    if not is_muq_config(config):
-        return MelRVQModel.from_pretrained(model, **arguments).eval()
-    muq = MuQForPreTraining.from_pretrained(model, **arguments)
+    if model_type(read_config(model, revision)) != MuQConfig.model_type:
+        return load(model, revision=revision).model
+    with without_weight_bars():
+        muq = MuQForPreTraining.from_pretrained(model, **({} if revision is None else {"revision": revision}))
     if muq.config.quantizer_type != "residual":
         raise ValueError(f"the tokens of {model} are of the type {muq.config.quantizer_type!r}: only a Mel-RVQ gives music back.")
     fields = {name: getattr(muq.config, name) for name in QUANTIZER_FIELDS}

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from transformers import PreTrainedConfig
 
-from ..devices import resolve_device
-from ..models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
-from ..models.configuration_muq import is_muq_config
+from ..loader import CLASSIFIERS, load, model_type, read_config
+from ..models.configuration_muq import MuQConfig
 from ..models.pipeline_classification_muq import MuQAudioClassificationPipeline
 from ..storage.figures import new_figure, save_figure
 from ..storage.safe_text import csv_cell
@@ -20,7 +18,6 @@ from .tagging import embed_labels
 
 
 SHOWN_LABELS = 40  # of a picture, those with the highest scores
-CLASSIFIERS = {kind.__name__: kind for kind in (MuQForSequenceClassification, MuQForAudioFrameClassification)}
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,10 @@ class ClassifierTagger:
     measure = "score"
 
     def __init__(self, model: str | os.PathLike, revision: str | None = None, device: str = "auto"):
-        arguments = {} if revision is None else {"revision": revision}
-        config, _ = PreTrainedConfig.get_config_dict(model, **arguments)
-        architecture = (config.get("architectures") or [None])[0]
-        if architecture not in CLASSIFIERS:
-            raise ValueError(f"{model} is no classifier ({architecture}): train one with `muq-hf train classifier`.")
-        loaded = CLASSIFIERS[architecture].from_pretrained(model, **arguments)
-        self._classify = MuQAudioClassificationPipeline(loaded, device=resolve_device(device))
+        loaded, extractor = load(model, revision=revision, device=device)
+        if type(loaded) not in CLASSIFIERS.values():
+            raise ValueError(f"{model} is no classifier ({type(loaded).__name__}): train one with `muq-hf train classifier`.")
+        self._classify = MuQAudioClassificationPipeline(loaded, extractor, device=loaded.device)
         self.labels = [str(loaded.config.id2label[index]) for index in range(loaded.config.num_labels)]
 
     def __call__(self, path: str | os.PathLike) -> TaggedFile:
@@ -73,10 +67,9 @@ class WordTagger:
         return TaggedFile(self._words @ (mean / np.linalg.norm(mean)), times, vectors @ self._words.T)
 
 
-def is_classifier(model: str | os.PathLike, revision: str | None = None) -> bool:
+def has_own_labels(model: str | os.PathLike, revision: str | None = None) -> bool:
     """Whether a folder or Hub id holds a MuQ, which tags by its own classes, and no MuQ-MuLan."""
-    config, _ = PreTrainedConfig.get_config_dict(model, **({} if revision is None else {"revision": revision}))
-    return is_muq_config(config)
+    return model_type(read_config(model, revision)) == MuQConfig.model_type
 
 
 def write_over_time(found: TaggedFile, labels: Sequence[str], title: str, folder: Path, name: str) -> list[Path]:
