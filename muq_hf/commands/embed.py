@@ -40,7 +40,7 @@ def run(
         str,
         typer.Option(metavar="N,...", help="hidden state to take: 0 = front end, -1 = last layer; several as 4,8,12: a row each"),
     ] = "-1",
-    pool: Annotated[Literal["mean", "max", "mean+std", "none"], typer.Option(help="over time")] = "mean",
+    pool: Annotated[Literal["mean", "std", "max", "mean+std", "none"], typer.Option(help="over time")] = "mean",
     chunk_length_s: Annotated[
         float | None,
         typer.Option(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from ..storage.card_writer import card, read_card_data
+
 
 PUBLISHED_LICENCES = {  # Hub id of the authors' weights: licence, from their model cards
     "OpenMuQ/MuQ-large-msd-iter": "cc-by-nc-4.0",
@@ -14,24 +16,10 @@ PUBLISHED_LICENCES = {  # Hub id of the authors' weights: licence, from their mo
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 
-TEMPLATE = """---
-{{ card_data }}
----
-# {{ title }}
-
-{{ origin }}
-
-```python
-{{ usage }}
-```
-
-Code: [muq_hf](https://pypi.org/project/muq-hf), MIT. The licence above is that of the weights.
-
-## Citation
-
-Zhu et al., *MuQ: Self-Supervised Music Representation Learning with Mel Residual Vector Quantization*, arXiv 2501.01108.
-"""
-
+CODE = "Code: [muq_hf](https://pypi.org/project/muq-hf), MIT. The licence above is that of the weights."
+CITATION = (
+    "Zhu et al., *MuQ: Self-Supervised Music Representation Learning with Mel Residual Vector Quantization*, arXiv 2501.01108."
+)
 USAGE = {
     "muq": """from transformers import pipeline
 
@@ -55,13 +43,9 @@ def card_data_of(source: str | Path) -> tuple[str | None, str | None]:
     """
     if str(source) in PUBLISHED_LICENCES:
         return PUBLISHED_LICENCES[str(source)], str(source)
-    readme = Path(source) / "README.md"
-    if not readme.is_file():
+    data = read_card_data(source)
+    if data is None:
         return None, None
-    try:
-        data = ModelCard.load(readme, ignore_metadata_errors=True).data
-    except Exception as error:  # whatever another's YAML brings up
-        raise ValueError(f"{readme} has no readable metadata ({type(error).__name__}): mend it, or move it away.") from None
     base_model = data.base_model[0] if isinstance(data.base_model, list) and data.base_model else data.base_model
     base_model = base_model if isinstance(base_model, str) and HUB_ID.fullmatch(base_model) else None
     licence = data.license if isinstance(data.license, str) and LICENCE.fullmatch(data.license) else None
@@ -78,6 +62,4 @@ def model_card(model_type: str, name: str, licence: str, base_model: str | None)
         tags=["music", "audio", model_type],
     )
     origin = f"Weights of {base_model}, in the layout of transformers." if base_model else "Weights in the layout of muq_hf."
-    return ModelCard.from_template(
-        data, template_str=TEMPLATE, title=name, origin=origin, usage=USAGE[model_type].format(name=name)
-    )
+    return card(data, name, origin, USAGE[model_type].format(name=name), [("## Citation", CITATION)], notes=CODE)

@@ -7,12 +7,13 @@ from dataclasses import replace
 from ..checkpoints import resolve_name, short_name
 from ..loader import load
 from ..models.configuration_muq_mulan import MuQMuLanConfig
+from ..models.layers_muq import hidden_state_indices
 from ..models.modeling_muq import MuQModel
 from ..models.modeling_muq_mulan import MuQMuLanAudioModelWithProjection
 from ..storage.fingerprint import weights_hash
 from ..version import __version__
 from .embed_settings import EmbedSettings
-from .encoding import WindowEncoder, resolve_layers
+from .encoding import WindowEncoder
 from .joint import JOINT_LAYERS, JOINT_POOL, JointEncoder, check_joint_options
 from .segments import WindowPlan
 
@@ -60,7 +61,7 @@ def settings_of(
         check_joint_options(model.config, list(layers), pool, window_length_s, stride_length_s)
         layers, pool = JOINT_LAYERS, JOINT_POOL
     else:
-        layers = resolve_layers(layers, model.config.num_hidden_layers)
+        layers = tuple(sorted(set(hidden_state_indices(list(layers), model.config.num_hidden_layers))))
     weights = weights_hash(model)
     return EmbedSettings(
         model=name,

@@ -16,7 +16,7 @@ class EmbedSettings:
         weights: SHA-256 of the configuration and the weights.
         dtype: type of the weights while running.
         layers: hidden states taken; 0 is the front end's output, `num_hidden_layers` the last one.
-        pool: "mean", "max", "mean+std", or "none" for frames.
+        pool: "mean", "std", "max", "mean+std", or "none" for frames.
         chunk_length_s: length of the audio of one row (s); None: one row per file.
         window_length_s: most audio that the model sees at once (s).
         stride_length_s: context on each side of a window, whose frames are dropped (s).

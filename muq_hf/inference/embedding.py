@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..models.pooling_muq import check_pool
 from ..storage.manifests import BadLine
 from ..storage.remote import Folder, is_remote
 from .embed_job import EmbedJob, EmbedReport, Engine
@@ -18,9 +19,6 @@ from .frame_output import embed_to_frames
 from .frame_store import FrameStore
 from .shards import default_workers
 from .table_output import embed_to_table, partial_folder
-
-
-POOLS = ("mean", "max", "mean+std", "none")
 
 
 def embed_files(
@@ -110,8 +108,7 @@ def check_output(
         raise ValueError(
             f"--output {os.fsencode(text)!r} is no UTF-8: Parquet and JSON cannot name it; choose another."
         ) from None
-    if pool not in POOLS:
-        raise ValueError(f"`pool` must be one of {', '.join(POOLS)}, got {pool!r}.")
+    check_pool(pool)
     if resume and overwrite:
         raise ValueError("--resume keeps what is there and --overwrite replaces it: choose one.")
     if pool == "none" and chunk_length_s is not None:

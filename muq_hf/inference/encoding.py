@@ -1,7 +1,5 @@
 """The model's side of bulk embedding: windows of audio → pooled vectors or frames."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -11,26 +9,20 @@ from ..models.pooling_muq import FrameStatistics, join_statistics, pool_frames, 
 from .decoding_worker import FileWindow
 
 
-def resolve_layers(layers: int | Sequence[int], num_hidden_layers: int) -> tuple[int, ...]:
-    """Indices of hidden states, negative ones from the end → the same from 0, each once."""
-    layers = [layers] if isinstance(layers, int) else list(layers)
-    if not layers or any(not -num_hidden_layers - 1 <= layer <= num_hidden_layers for layer in layers):
-        raise ValueError(f"layers must lie between 0 (front end) and {num_hidden_layers} (last layer, also -1), got {layers}.")
-    return tuple(sorted({layer % (num_hidden_layers + 1) for layer in layers}))
-
-
 class WindowEncoder:
     """A batch of windows → for each of them its vectors [L, P], or with `pool="none"` its kept frames [n, D]."""
 
     def __init__(self, model: MuQModel, layers: tuple[int, ...], pool: str):
         self.model = model
         self.layers = layers
-        self.pool = pool
+        self.pool = "mean+std" if pool == "std" else pool  # of a window: deviations alone cannot be joined
+        self._is_std = pool == "std"
         self._extract = MuQFeatureExtractor.for_config(model.config)
 
     @property
     def vector_size(self) -> int:
-        return self.model.config.hidden_size * (2 if self.pool == "mean+std" else 1)
+        """Of a row of the output."""
+        return self.model.config.hidden_size * (2 if self.pool == "mean+std" and not self._is_std else 1)
 
     @torch.inference_mode()
     def __call__(self, windows: list[FileWindow]) -> list[np.ndarray]:
@@ -55,7 +47,7 @@ class WindowEncoder:
 
 
 def combine_windows(vectors: np.ndarray, frames: np.ndarray, pool: str) -> np.ndarray:
-    """vectors: [W, L, P] as `pool_frames` gives them, with P = 2·D for "mean+std"; frames: [W] that each was pooled over.
+    """vectors: [W, L, P] of a `WindowEncoder`, with P = 2·D for "std" and "mean+std"; frames: [W] that each was pooled over.
 
     → [L, P] float32. Windows count by their frames, so a short last window does not weigh as much as a full one. The
     pool "joint" is the mean brought back to length 1, for vectors of a joint space.
@@ -65,7 +57,7 @@ def combine_windows(vectors: np.ndarray, frames: np.ndarray, pool: str) -> np.nd
         mean = combine_windows(vectors, frames, "mean")
         return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
     pooled = torch.from_numpy(np.ascontiguousarray(vectors))
-    means, deviations = pooled.chunk(2, dim=-1) if pool == "mean+std" else (pooled, torch.zeros_like(pooled))
+    means, deviations = pooled.chunk(2, dim=-1) if pool in ("std", "mean+std") else (pooled, torch.zeros_like(pooled))
     counts = torch.from_numpy(frames.astype(np.float32))[:, None, None].expand(-1, pooled.shape[1], 1)  # [W, L, 1]
     windows = zip(counts, means, counts * deviations.square(), pooled, strict=True)
     return pool_statistics(join_statistics([FrameStatistics(*window) for window in windows]), pool).numpy()

@@ -1,6 +1,5 @@
 """Exact search in a table of vectors, however many: a half-precision copy of them is read through a memory map, in blocks."""
 
-import contextlib
 import json
 import os
 import struct
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from ..devices import torch_threads
 from .sources import path_text
 from .table_files import TableFiles
 
@@ -81,7 +81,7 @@ class VectorIndex:
         scores = torch.empty(len(queries), 0)
         rows = torch.empty(len(queries), 0, dtype=torch.long)
         buffer = torch.empty(ROWS_AT_ONCE, self.vector_size)
-        with _one_thread():
+        with torch_threads(1):  # on blocks this small, threads wait for each other longer than they compute
             for start in range(0, self.num_rows, ROWS_AT_ONCE):
                 stored = torch.from_numpy(self._vectors[start : start + ROWS_AT_ONCE])
                 block = buffer[: len(stored)].copy_(stored)
@@ -121,17 +121,6 @@ class VectorIndex:
         """scores [k], rows [k] of one query → where they are; only the parts of the table with these rows are read."""
         places = self._files.rows(list(map(int, rows)), ["path", "start", "end"])
         return [Hit(float(score), **places[int(row)]) for score, row in zip(scores, rows, strict=True)]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """On blocks this small threads wait for each other longer than they compute: one is up to ten times as fast as two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _read_header(path: Path) -> dict | None:

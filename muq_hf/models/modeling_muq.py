@@ -18,6 +18,7 @@ from .configuration_muq import MuQConfig
 from .conformer_muq import ConformerEncoder
 from .fast_front_end_muq import can_take_over, fast_front_end
 from .front_end_muq import ConvFrontEnd
+from .layers_muq import hidden_state_indices
 from .loading_muq import LoadingMixin
 from .masking_muq import apply_block_mask, draw_block_mask, draw_noise, spread
 from .quantization_muq import RandomProjectionQuantizer, build_quantizer, fold_frames
@@ -192,11 +193,7 @@ class MuQModel(MuQPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if isinstance(output_hidden_states, bool):
             return (set(range(num_layers + 1)) if output_hidden_states else set()), num_layers
-        indices = [output_hidden_states] if isinstance(output_hidden_states, int) else list(output_hidden_states)
-        unknown = [i for i in indices if not -num_layers - 1 <= i <= num_layers]
-        if unknown or not indices:
-            raise ValueError(f"`output_hidden_states` must name hidden states 0 to {num_layers}, got {indices}.")
-        wanted = {i % (num_layers + 1) for i in indices}
+        wanted = set(hidden_state_indices(output_hidden_states, num_layers, "output_hidden_states"))
         return wanted, max(wanted)
 
     @staticmethod

@@ -12,6 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 from .decoding_muq import checked_rate, resample, stream_audio
 from .downloads_muq import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD_BYTES, download
 from .feature_extraction_muq import MuQFeatureExtractor, as_float32
+from .layers_muq import hidden_state_indices
 from .modeling_muq import MuQModel
 from .pooling_muq import FrameStatistics, check_pool, crossfade, frame_statistics, join_statistics, pool_statistics
 from .samples_muq import check_samples
@@ -66,7 +67,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
                 goes over from one window to the next gradually, so that no step is left (vectors are pooled over `cut` frames).
             layers: index of a hidden state (0: input of the first layer, −1: the last, the default), or a list of them. Layers
                 above the highest are not computed.
-            pool: `none` for frames, or `mean`, `max`, `mean+std` over all frames of an item, for vectors in float32.
+            pool: `none` for frames, or `mean`, `std`, `max`, `mean+std` over all frames of an item, for vectors in float32.
             batch_size: windows, of one or several inputs, that go through the model at once.
             return_timestamps: give a dictionary of `features` and `timestamps`, the start and end (seconds) of each frame, or of
                 the whole where frames are pooled.
@@ -186,17 +187,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
 
     def _checked_layers(self, layers: int | list[int]) -> int | list[int]:
         """Indices counted from 0. Raises ValueError for those that do not exist."""
-        num_layers = self.model.config.num_hidden_layers
-        indices = layers if isinstance(layers, (list, tuple)) else [layers]
-        for index in indices:
-            is_index = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
-            if not is_index or not -num_layers - 1 <= index <= num_layers:
-                raise ValueError(
-                    f"`layers` must be hidden states from 0 to {num_layers} (or −1 for the last, and so on), got {layers!r}."
-                )
-        if not indices:
-            raise ValueError("`layers` is an empty list: name at least one hidden state, or leave it out for the last.")
-        indices = [int(index) % (num_layers + 1) for index in indices]
+        indices = hidden_state_indices(layers, self.model.config.num_hidden_layers)
         return indices if isinstance(layers, (list, tuple)) else indices[0]
 
     def _blocks(

@@ -14,6 +14,7 @@ from ..loader import load, model_type, read_config
 from ..models.configuration_muq import MuQConfig
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq import MuQFeatureExtractor
+from ..models.layers_muq import hidden_state_indices
 from ..models.processing_muq_mulan import MuQMuLanProcessor
 from ..version import __version__
 from .check import SECONDS, Case, Row, compare, require_agreement, text_cases, wave_cases
@@ -76,10 +77,7 @@ def _metadata(source: str | os.PathLike, licence: str | None) -> dict[str, str]:
 def _export_encoder(writer: "_Writer", source, layers: Sequence[int], seconds: tuple[float, ...]) -> None:
     model = load(source, "encoder").model
     config = model.config
-    bad = [layer for layer in layers if not 0 <= layer <= config.num_hidden_layers]
-    if bad:
-        raise ValueError(f"`layers` must lie between 0 (front end) and {config.num_hidden_layers} (last), got {list(layers)}.")
-    layers = tuple(dict.fromkeys(layers))
+    layers = tuple(dict.fromkeys(hidden_state_indices(layers, config.num_hidden_layers))) if layers else ()
 
     def run(waves, mask):
         output = model(waves, mask, output_hidden_states=[*layers, config.num_hidden_layers])

@@ -3,9 +3,11 @@
 import contextlib
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from ..checkpoints import MUQ_TINY, short_name
+from ..storage.card_writer import card, card_table, read_card_data
+from .model_card import settings_table, software
 from .run_folder import environment
 
 
@@ -14,35 +16,6 @@ SHOWN_SETTINGS = (
     "augment_gain_db", "augment_noise_db", "learning_rate", "encoder_learning_rate", "num_train_epochs",
     "per_device_train_batch_size", "seed",
 )  # fmt: skip
-TEMPLATE = """---
-{{ card_data }}
----
-# {{ title }}
-
-{{ what }}
-
-```python
-{{ usage }}
-```
-
-## Labels
-
-{{ labels }}
-
-## Scores
-
-{{ scores }}
-
-## Training
-
-{{ training }}
-
-{{ settings }}
-
-## Software
-
-{{ software }}
-"""
 USAGE_OF_CLIPS = """import muq_hf
 from transformers import pipeline
 
@@ -82,28 +55,26 @@ def write_classifier_card(folder: Path, settings, task, model, steps: int, resul
         eval_results=evaluations,
     )
     numbers = {split: len(clips) for split, clips in task.clips.items()}
-    rows = [f"| {name} | {results.get(f'valid_{name}', float('nan')):.4g} | {value:.4g} |" for name, value in tests.items()]
-    shown = [f"| {name} | `{given[name]}` |" for name in SHOWN_SETTINGS if given.get(name) is not None]
-    versions = ", ".join(f"{package} {number}" for package, number in env["packages"].items())
-    names = task.names
-    ModelCard.from_template(
-        data,
-        template_str=TEMPLATE,
-        title=f"{task.label}: a classifier of music",
-        what=f"{'Frames' if task.per_frame else 'Clips'} of music by `{task.label}` ({task.kind}), on {short_name(encoder)}.",
-        usage=USAGE_OF_FRAMES if task.per_frame else USAGE_OF_CLIPS,
-        labels=", ".join(names[:100]) + (" …" if len(names) > 100 else ""),
-        scores="\n".join(["| score | validation | test |", "|---|--:|--:|", *rows]),
-        training=f"{numbers['train']} clips, with {numbers['valid']} to choose the epoch and {numbers['test']} to test on; "
-        f"{steps} steps on {env['device']}.",
-        settings="\n".join(["| setting | value |", "|---|---|", *shown]),
-        software=f"Python {env['python']}, {versions}.",
-    ).save(folder / "README.md")
+    rows = [(name, float(results.get(f"valid_{name}", float("nan"))), float(value)) for name, value in tests.items()]
+    course = (
+        f"{numbers['train']} clips, with {numbers['valid']} to choose the epoch and {numbers['test']} to test on; "
+        f"{steps} steps on {env['device']}."
+    )
+    sections = [
+        ("## Labels", ", ".join(task.names[:100]) + (" …" if len(task.names) > 100 else "")),
+        ("## Scores", card_table(("score", "validation", "test"), rows)),
+        ("## Training", f"{course}\n\n{settings_table(given, SHOWN_SETTINGS)}"),
+        ("## Software", software(env)),
+    ]
+    kind = "Frames" if task.per_frame else "Clips"
+    introduction = f"{kind} of music by `{task.label}` ({task.kind}), on {short_name(encoder)}."
+    usage = USAGE_OF_FRAMES if task.per_frame else USAGE_OF_CLIPS
+    card(data, f"{task.label}: a classifier of music", introduction, usage, sections).save(folder / "README.md")
 
 
 def _licence_of(encoder: str) -> str | None:
     """Of the encoder's weights, where its card says it: a classifier holds them."""
-    readme = Path(encoder) / "README.md"
-    with contextlib.suppress(Exception):
-        return ModelCard.load(readme, ignore_metadata_errors=True).data.license if readme.is_file() else None
+    with contextlib.suppress(ValueError):
+        data = read_card_data(encoder)
+        return data.license if data else None
     return None

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from ..models.configuration_muq import SpectrogramConfig
 from ..models.decoding_muq import resample
+from ..models.layers_muq import hidden_state_indices
 from ..models.modeling_muq import MuQModel
 from ..models.quantization_muq import fold_frames
 from ..models.spectrogram_muq import LogMelSpectrogram
@@ -133,10 +134,8 @@ class MuQTeacher:
 
     def __init__(self, model: str, layer: int):
         self.model = MuQModel.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False)
-        num_layers = self.model.config.num_hidden_layers
-        if not 0 <= layer <= num_layers:
-            raise ValueError(f"the teacher {model} has the hidden states 0 to {num_layers}; got {layer}.")
-        self.name, self.layer, self.width = f"{model}@{layer}", layer, self.model.config.hidden_size
+        (self.layer,) = hidden_state_indices(layer, self.model.config.num_hidden_layers, f"layer of the teacher {model}")
+        self.name, self.width = f"{model}@{layer}", self.model.config.hidden_size
 
     def fingerprint(self) -> str:
         return fingerprint(self.layer, weights_hash(self.model))

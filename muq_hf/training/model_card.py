@@ -1,9 +1,12 @@
 """The model card that a finished run writes itself."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from huggingface_hub import ModelCardData
+
 from ..models.configuration_muq import MelRVQConfig
-from ..storage.safe_text import printable
+from ..storage.card_writer import card, card_table
 from .run_folder import environment
 
 
@@ -24,49 +27,40 @@ SHOWN_SETTINGS = (
 )
 
 
-def write_card(path: Path, what: str, settings, trainer, heard: list[dict], results: dict) -> None:
-    """A card with what was trained on what, how, and how well; YAML for the Hub at its head."""
+def write_card(path: Path, introduction: str, settings, trainer, tracks: list[dict], results: dict) -> None:
+    """What was trained on what music, how, and how well.
+
+    tracks: as in the training record. results: heading → rows of a table.
+    """
     config = trainer.model.config
-    name = "MelRVQModel" if config.model_type == MelRVQConfig.model_type else "AutoModel"
-    hours = sum(entry["duration"] for entry in heard) / 3600
-    given = settings.given
-    rows = [(key, given[key]) for key in SHOWN_SETTINGS if given.get(key) is not None]
+    room, name = ("muq_hf", "MelRVQModel") if config.model_type == MelRVQConfig.model_type else ("transformers", "AutoModel")
+    hours = sum(entry["duration"] for entry in tracks) / 3600
     env = environment()
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: feature-extraction",
-        "tags: [music, audio, muq]",
-        "---",
-        "",
-        f"# {config.model_type}, {trainer.model.num_parameters() / 1e6:.1f} M parameters",
-        "",
-        what,
-        "",
-        "```python",
-        "import muq_hf",
-        f"from {'muq_hf' if name == 'MelRVQModel' else 'transformers'} import {name}",
-        "",
-        f'model = {name}.from_pretrained("FOLDER")',
-        "```",
-        "",
-        "## Training",
-        "",
-        f"{len(heard)} tracks, {hours:.2f} h (`training_files.jsonl` lists them with checksums); "
-        f"{trainer.state.global_step} steps on {env['device']}, {env['processes']} process(es).",
-        "",
-        *_table([("setting", "value"), *[(key, f"`{value}`") for key, value in rows]]),
-        "",
-        "## Results",
-        "",
-        *_table([("measure", "last value"), *[(key, f"{value:.4g}") for key, value in _last_metrics(trainer).items()]]),
+    course = (
+        f"{len(tracks)} tracks, {hours:.2f} h (`training_files.jsonl` lists them with checksums); "
+        f"{trainer.state.global_step} steps on {env['device']}, {env['processes']} process(es)."
+    )
+    tables = [(heading, card_table(list(rows[0]), [list(row.values()) for row in rows])) for heading, rows in results.items()]
+    sections = [
+        ("## Training", f"{course}\n\n{settings_table(settings.given, SHOWN_SETTINGS)}"),
+        ("## Results", card_table(("measure", "last value"), _last_metrics(trainer).items())),
+        *((f"### {heading}", table) for heading, table in tables),
+        ("## Software", software(env)),
     ]
-    for title, table in results.items():
-        lines += ["", f"### {title}", ""]
-        lines += _table([list(table[0]), *[[_short(value) for value in row.values()] for row in table]])
+    usage = f'import muq_hf\nfrom {room} import {name}\n\nmodel = {name}.from_pretrained("FOLDER")'
+    data = ModelCardData(library_name="transformers", pipeline_tag="feature-extraction", tags=["music", "audio", "muq"])
+    title = f"{config.model_type}, {trainer.model.num_parameters() / 1e6:.1f} M parameters"
+    card(data, title, introduction, usage, sections).save(path)
+
+
+def settings_table(given: dict, names: Iterable[str]) -> str:
+    """Those of the settings that were given."""
+    return card_table(("setting", "value"), [(name, f"`{given[name]}`") for name in names if given.get(name) is not None])
+
+
+def software(env: dict) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in env["packages"].items())
-    lines += ["", "## Software", "", f"Python {env['python']}, {versions}.", ""]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    return f"Python {env['python']}, {versions}."
 
 
 def _last_metrics(trainer) -> dict[str, float]:
@@ -74,16 +68,8 @@ def _last_metrics(trainer) -> dict[str, float]:
     last = {}
     for row in trainer.state.log_history:
         last |= {
-            key: value for key, value in row.items() if key.endswith(("loss", "accuracy")) and isinstance(value, (int, float))
+            key: float(value)
+            for key, value in row.items()
+            if key.endswith(("loss", "accuracy")) and isinstance(value, (int, float))
         }
     return last
-
-
-def _table(rows) -> list[str]:
-    """Cells may hold names of files and labels: no control code, line or bar of theirs breaks the table."""
-    header, *body = [[printable(str(cell)).replace("|", "\\|") for cell in row] for row in rows]
-    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *["| " + " | ".join(row) + " |" for row in body]]
-
-
-def _short(value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
+from ..models.layers_muq import hidden_state_indices
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQModel
 from ..storage.fingerprint import fingerprint, weights_hash
@@ -17,10 +18,8 @@ class Teacher:
         require_model_type(model, "muq", "teacher")
         self.folders = [Path(model)] if rvq is None else [Path(model), Path(rvq)]
         self.model = MuQModel.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False).to(device)
-        num_layers = self.model.config.num_hidden_layers
-        if not 0 <= layer <= num_layers:
-            raise ValueError(f"`layer` must be between 0 and {num_layers}, the layers of the teacher {model}; got {layer}.")
-        self.layer, self.rvq = layer, None
+        (self.layer,) = hidden_state_indices(layer, self.model.config.num_hidden_layers, "layer")
+        self.rvq = None
         if rvq is not None:
             require_model_type(rvq, "mel_rvq", "latent RVQ")
             self.rvq = MelRVQModel.from_pretrained(rvq, dtype=torch.float32).eval().requires_grad_(False).to(device)

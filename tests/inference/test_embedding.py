@@ -17,11 +17,10 @@ import torch
 import muq_hf
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
-from muq_hf.devices import resolve_device
 from muq_hf.inference.decoding_worker import FileEnd, FileWindow
 from muq_hf.inference.embedding import embed_files
 from muq_hf.inference.encode_loop import LOOK_AHEAD, bucket_by_length
-from muq_hf.inference.encoding import WindowEncoder, resolve_layers
+from muq_hf.inference.encoding import WindowEncoder
 from muq_hf.models.pooling_muq import pool_frames
 from muq_hf.storage.fingerprint import weights_hash
 
@@ -67,7 +66,7 @@ def states_by_hand(model: MuQModel, audio: np.ndarray, layer: int) -> torch.Tens
     return model(torch.from_numpy(audio)[None], output_hidden_states=True).hidden_states[layer]  # [1, T, D]
 
 
-@pytest.mark.parametrize(("layer", "pool"), [(-1, "mean"), (1, "max"), (0, "mean+std")])
+@pytest.mark.parametrize(("layer", "pool"), [(-1, "mean"), (1, "max"), (0, "mean+std"), (1, "std")])
 def test_a_row_is_the_pooled_model_output_of_its_file(embed, songs, tiny_model, layer, pool):
     table, report = embed(songs, layer=layer, pool=pool, batch_size=3)
     assert table.path.to_list() == [str(path) for path in songs]
@@ -372,13 +371,13 @@ def test_an_existing_output_is_not_overwritten_unasked(embed, songs, tmp_path, m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pool": "median"}, "mean, max, mean\\+std, none"),
+        ({"pool": "median"}, "mean, std, max, mean\\+std or none"),
         ({"output": "e.csv"}, "ends in .parquet"),
         ({"output": "e.parquet", "pool": "none"}, "must be a folder"),
         ({"output": "frames", "pool": "none", "chunk_length_s": 1.0}, "all frames of a file"),
         ({"output": "frames", "pool": "none", "layer": (1, 2)}, "one layer"),
-        ({"layer": 3}, "between 0 .* and 2"),
-        ({"layer": ()}, "between 0"),
+        ({"layer": 3}, "hidden states 0 .* to 2"),
+        ({"layer": ()}, "hidden states 0"),
         ({"batch_size": 0}, "at least 1"),
         ({"dtype": "int8", "model": "folder"}, "float32, bfloat16"),
         ({"device": "cuda:99", "model": "folder"}, "is not available|invalid"),
@@ -398,12 +397,6 @@ def test_a_table_of_something_else_is_not_extended(embed, songs, tmp_path):
     pd.DataFrame({"path": ["a"]}).to_parquet(tmp_path / "e.parquet")
     with pytest.raises(ValueError, match="no table of `muq-hf embed`"):
         embed(songs, resume=True)
-
-
-def test_layers_count_from_either_end():
-    assert resolve_layers(-1, 12) == (12,)
-    assert resolve_layers([-13, 3, 3, -1], 12) == (0, 3, 12)
-    assert resolve_device("cpu") == torch.device("cpu")
 
 
 def window(length: int, path: str = "a") -> FileWindow:

@@ -44,8 +44,8 @@ def test_a_place_that_cannot_be_written_is_named(micro_folder, tmp_path, capsys)
     ("options", "message"),
     [
         (["--precision", "int4"], "float32, float16, int8"),
-        (["--layers", "4"], "between 0 (front end) and 3"),
-        (["--layers", "-1"], "between 0 (front end) and 3"),
+        (["--layers", "4"], "hidden states 0 (front end) to 3"),
+        (["--layers", "-5"], "hidden states 0 (front end) to 3"),
     ],
 )
 def test_unknown_precisions_and_layers_are_refused(micro_folder, tmp_path, capsys, options, message):

@@ -142,5 +142,5 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(music, run,
 
 
 def test_teacher_of_a_muq_needs_a_layer_that_exists(micro_folder):
-    with pytest.raises(ValueError, match="hidden states 0 to 3; got 9"):
+    with pytest.raises(ValueError, match="hidden states 0 \\(front end\\) to 3"):
         MuQTeacher(str(micro_folder), 9)

@@ -160,7 +160,7 @@ def test_stored_targets_need_the_mean_of_the_channels(chain, music, tmp_path):
 
 
 def test_layer_that_the_teacher_lacks_is_refused(chain):
-    with pytest.raises(ValueError, match="between 0 and 2"):
+    with pytest.raises(ValueError, match="`layer` must name hidden states 0 .* to 2 .* got 10"):
         Teacher(chain / "muq" / "final", 10)
 
 

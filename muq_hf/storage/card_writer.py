@@ -1,0 +1,41 @@
+"""Model cards: metadata that the Hub reads, a title, an example of use, and sections."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from .safe_text import printable
+
+
+def card(
+    data: ModelCardData, title: str, introduction: str, usage: str, sections: Iterable[tuple[str, str]] = (), notes: str = ""
+) -> ModelCard:
+    """usage: Python code. sections: (heading, Markdown); a heading begins with "## " or "### ". notes: below the example."""
+    parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", introduction, f"```python\n{usage}\n```", notes]
+    for heading, text in sections:
+        parts += [heading, text]
+    return ModelCard("\n\n".join(part for part in parts if part) + "\n")
+
+
+def card_table(header: Sequence, rows: Iterable[Sequence]) -> str:
+    """A Markdown table; numbers with four digits."""
+    lines = [_row(header), "|" + "---|" * len(header), *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def read_card_data(folder: str | Path) -> ModelCardData | None:
+    """The metadata of the card in a model's folder; None if there is no card. Raises ValueError for one that cannot be read."""
+    readme = Path(folder) / "README.md"
+    if not readme.is_file():
+        return None
+    try:
+        return ModelCard.load(readme, ignore_metadata_errors=True).data
+    except Exception as error:  # whatever a stranger's YAML brings up
+        raise ValueError(f"{readme} has no readable metadata ({type(error).__name__}): mend it, or move it away.") from None
+
+
+def _row(cells: Sequence) -> str:
+    """Cells may hold names of files and labels: no control code, line or bar of theirs breaks the table."""
+    texts = (f"{cell:.4g}" if isinstance(cell, float) else printable(str(cell)).replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(texts) + " |"
