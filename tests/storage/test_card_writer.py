@@ -25,3 +25,7 @@ def test_text_that_looks_like_metadata_or_a_template_stays_text(tmp_path):
 
 def test_a_folder_without_a_card_has_none(tmp_path):
     assert read_card_data(tmp_path) is None
+
+
+def test_a_name_does_not_break_a_table():
+    assert card_table(("file",), [("a|b\nc\x1b[2J",)]).splitlines()[2:] == ["| a\\|b\\nc\\x1b[2J |"]
