@@ -16,7 +16,7 @@ EXAMPLES = """
 muq-hf embed songs/ --output songs.parquet
 muq-hf embed songs/ --output parts.parquet --chunk-length-s 10
 muq-hf embed songs/ --output frames/ --model muq-tiny --pool none
-muq-hf embed songs/ --output encoder.parquet --model muq-tiny --layer 4,8,12
+muq-hf embed songs/ --output encoder.parquet --model muq-tiny --layer 1,2,3
 """
 
 
