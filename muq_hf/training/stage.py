@@ -1,5 +1,6 @@
 """The course of every stage: open the run folder, find the tracks, train, save `final/`."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -7,14 +8,15 @@ from torch.utils.data import Dataset, default_collate
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from ..models.feature_extraction_muq import MuQFeatureExtractor
-from ..storage.training_record import write_record
+from ..storage.training_record import read_record, write_record
 from .arguments import DataArguments, Settings, crop_seed
+from .clip_shards import EVAL_FOLDER, StreamedClips, is_clip_shards
 from .clips import ClipDataset, evenly_spread
 from .model_card import write_card
 from .plots import plot_curves
 from .run_folder import RunFolder, clear_disk_errors, training_files
 from .tracks import Track, check_failing_share, find_tracks, keep_long, split_tracks, summary
-from .trainer import StageTrainer
+from .trainer import StageTrainer, stream_state_name
 
 
 logger = logging.getLogger(__name__)
@@ -78,8 +80,9 @@ class Stage:
         track_names = frozenset(track.name for track in [*train_tracks, *eval_tracks])
         if self.resume and run.is_main:
             run.skip_log.forget(track_names)
-        model = self.build_model(train_tracks)
-        train_dataset = self.build_dataset(model, train_tracks)
+        is_streamed = self.data.data is not None and is_clip_shards(self.data.data)
+        model = self.build_model(eval_tracks if is_streamed else train_tracks)
+        train_dataset = self._stream(model, checkpoint) if is_streamed else self.build_dataset(model, train_tracks)
         eval_dataset = evenly_spread(self.build_dataset(model, eval_tracks), self.data.num_eval_clips) if eval_tracks else None
         if eval_dataset is None:
             training.eval_strategy = "no"
@@ -104,6 +107,9 @@ class Stage:
         data, run = self.data, self.run_folder
         if data.data is None:
             raise ValueError("no music was given: pass --data DIR_OR_MANIFEST, or set `data` in the configuration.")
+        if is_clip_shards(data.data):
+            folder = Path(data.data) / EVAL_FOLDER
+            return [], find_tracks(folder)[0] if any(folder.iterdir()) else []
         tracks, unreadable = find_tracks(data.data)
         check_failing_share(len(unreadable), len(tracks) + len(unreadable), data.max_failing_share, unreadable)
         tracks, short = keep_long(tracks, data.clip_seconds)
@@ -112,6 +118,18 @@ class Stage:
         if unreadable or short:
             logger.warning("left out: %s", summary([*unreadable, *short]))
         return split_tracks(tracks, data.eval_share)
+
+    def _stream(self, model: PreTrainedModel, checkpoint: Path | None) -> StreamedClips:
+        """The clips of this process; after a resumption from where the checkpoint left them."""
+        as_tracks = self.build_dataset(model, [])
+        if type(as_tracks) is not ClipDataset or as_tracks.stored is not None:
+            raise ValueError("this stage needs whole tracks: give it a folder or manifest of music, not shards of clips.")
+        data, training = self.data, self.training
+        ranks = training.process_index, training.world_size
+        clips = StreamedClips(data.data, model.config, data.clip_seconds, crop_seed(training), as_tracks.masking, *ranks)
+        if checkpoint is not None:
+            clips.load_state_dict(json.loads((checkpoint / stream_state_name(ranks[0])).read_text("utf-8")))
+        return clips
 
     def _finish(self, trainer: StageTrainer, train_tracks: list[Track], eval_dataset: Dataset | None) -> None:
         run = self.run_folder
@@ -122,6 +140,8 @@ class Stage:
                 logger.warning("%d tracks could not be read and were left out: %s", len(skipped), summary(skipped))
             plot_curves(run.metrics, run.plots / "curves.png")
             heard = training_files(train_tracks, self.data.hash_files, self.earlier_models())
+            if is_clip_shards(self.data.data):
+                heard += read_record(self.data.data)  # hashed by whoever wrote the shards
 
             def write(folder: Path) -> None:
                 trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(folder)

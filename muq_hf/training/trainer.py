@@ -2,14 +2,24 @@
 
 import json
 import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..storage.whole_files import write_json
 from .arguments import crop_seed
+from .clip_shards import StreamedClips
 from .clips import ClipSampler
 from .tracks import check_failing_share
+
+
+def stream_state_name(rank: int) -> str:
+    """The file in a checkpoint that tells where the stream of a process is."""
+    return f"stream-{rank}.json"
 
 
 class RunningSums:
@@ -65,14 +75,38 @@ class StageTrainer(Trainer):
         """max_failing_share: of the tracks, how many may turn out to be unreadable."""
         super().__init__(*args, **kwargs)
         self.run_folder = run_folder
+        self.is_streamed = isinstance(self.train_dataset, StreamedClips)
         self.sums = {True: RunningSums(), False: RunningSums()}
         self.waiting = WaitingTime()
-        batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        self.sampler = ClipSampler(len(self.train_dataset), batch, crop_seed(self.args))
-        self.add_callback(_EpochOfSampler(self.sampler))
+        if self.is_streamed:
+            self._check_stream()
+        else:
+            batch = self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+            self.sampler = ClipSampler(len(self.train_dataset), batch, crop_seed(self.args))
+            self.add_callback(_EpochOfSampler(self.sampler))
         self.add_callback(_StopAtBrokenFiles(run_folder.skip_log, track_names, max_failing_share))
         if self.is_world_process_zero():
             self.add_callback(_MetricsFile(run_folder.metrics))
+
+    def _check_stream(self) -> None:
+        """A stream has no length and one reader a process; what was trained on before a resumption is not read again."""
+        if self.args.max_steps <= 0 or self.args.dataloader_num_workers:
+            raise ValueError("clips that are streamed need `max_steps`, and `dataloader_num_workers` 0.")
+        self.args.ignore_data_skip = True
+
+    def get_train_dataloader(self):
+        if not self.is_streamed:
+            return super().get_train_dataloader()
+        return DataLoader(self.train_dataset, self.args.train_batch_size, collate_fn=self.data_collator, drop_last=True)
+
+    def _save_checkpoint(self, model, trial):
+        """Where this process's stream is comes first: a checkpoint counts once the state of the trainer is in it."""
+        if self.is_streamed:
+            folder = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / stream_state_name(self.args.process_index), self.train_dataset.state_dict())
+            self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
 
     def metrics_from(self, sums: dict[str, torch.Tensor]) -> dict[str, float]:
         raise NotImplementedError

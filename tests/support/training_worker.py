@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from muq_hf import MuQConfig, MuQForPreTraining
 from muq_hf.models.quantization_muq import ResidualVectorQuantizer
 from muq_hf.training.chain import train
+from muq_hf.training.clip_shards import StreamedClips, write_clip_shards
 from muq_hf.training.trainer import StageTrainer
 
 
@@ -158,6 +159,45 @@ def shard_fully(folder: str) -> None:
         Path(folder, "fsdp.json").write_text(json.dumps(result))
 
 
+def train_on_stream(config: dict, overrides: dict, record: str, die_at: int | None = None) -> None:
+    """Train, and write the number of each clip that this process takes into `record`-RANK."""
+    rank, item = int(os.environ.get("RANK", 0)), StreamedClips.item
+
+    def recorded(self, row):
+        with open(f"{record}-{rank}", "a") as file:
+            file.write(f"{row['number']}\n")
+        return item(self, row)
+
+    StreamedClips.item = recorded
+    if die_at is not None:
+        original = StageTrainer.__init__
+
+        def patched(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            self.add_callback(KillAt("broken", die_at))
+
+        StageTrainer.__init__ = patched
+    train("muq", config, overrides)
+
+
+def stream_in_ranks(music: str, folder: str, port: str) -> None:
+    """Two ranks on streamed clips: six updates in peace; then five, of which four are in a checkpoint, a kill, and the rest."""
+    shards = Path(folder, "shards")
+    write_clip_shards(music, shards, CONFIG["clip_seconds"], num_shards=4, eval_share=0.2)
+    config = copy.deepcopy(CONFIG)
+    config["muq"] |= {"targets": "random_projection", "max_steps": 6}
+    config |= {"save_steps": 2, "eval_strategy": "no"}
+    runs = (("whole", {}, None), ("broken", {}, 5), ("broken", {"resume": True}, None))
+    for number, (name, more, die_at) in enumerate(runs):
+        overrides = {"data": str(shards), "output_dir": f"{folder}/{name}", **more}
+        record = f"{folder}/{name}{'-resumed' if more else ''}"
+        try:
+            in_ranks(2, str(int(port) + number), train_on_stream, config, overrides, record, die_at)
+        except SystemExit:
+            if die_at is None:
+                raise
+
+
 def several_ranks(data: str, folder: str, port: str) -> None:
     two_ranks_or_one(data, folder, port)
     in_ranks(2, str(int(port) + 1), replace_codes, folder)
@@ -166,4 +206,4 @@ def several_ranks(data: str, folder: str, port: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"kill": kill_in_each_stage, "ranks": several_ranks}[sys.argv[1]](*sys.argv[2:])
+    {"kill": kill_in_each_stage, "ranks": several_ranks, "stream": stream_in_ranks}[sys.argv[1]](*sys.argv[2:])

@@ -127,3 +127,20 @@ def test_fully_sharded_model_computes_the_same(ranks):
     result = json.loads((ranks / "fsdp.json").read_text())
     assert all(result["wrapped"])
     assert result["loss"][0] == pytest.approx(result["loss"][1], abs=1e-6) and result["gradient"] < 1e-6
+
+
+def test_two_ranks_take_no_clip_twice_and_lose_none_also_after_a_resumption(tmp_path):
+    work("stream", write_music(tmp_path / "music", 8, 6.0), tmp_path, free_port())
+
+    def taken(run: str) -> list[list[int]]:
+        return [list(map(int, (tmp_path / f"{run}-{rank}").read_text().split())) for rank in range(2)]
+
+    whole, broken, resumed = taken("whole"), taken("broken"), taken("broken-resumed")
+    batch, kept = 2, 4  # clips of a micro-batch; updates in the last checkpoint
+    for rank in range(2):
+        assert broken[rank][: kept * batch] + resumed[rank] == whole[rank]
+    assert len(whole[0]) == len(whole[1]) == 6 * batch
+    clips = json.loads((tmp_path / "shards" / "clips.json").read_text())["clips"]
+    assert sum(clips) >= 12 * batch and len({*whole[0], *whole[1]}) == 12 * batch, "within an epoch all are different"
+    listed = (tmp_path / "broken" / "final" / "training_files.jsonl").read_text()
+    assert "sha256" in listed
