@@ -1,8 +1,11 @@
 """Exact search in a table of vectors, however many: a half-precision copy of them is read through a memory map, in blocks."""
 
+import contextlib
+import glob
 import json
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +20,8 @@ from .table_files import TableFiles
 
 
 ROWS_AT_ONCE = 2048  # 4 MB in float32 for vectors of size 512: they stay in the cache
+MAX_HEADER_BYTES = 1 << 20
+ABANDONED_SECONDS = 3600.0
 SIDECAR_SUFFIX = ".float16.safetensors"
 
 
@@ -43,7 +48,7 @@ class VectorIndex:
         self.num_rows = self._files.num_rows
         self.sidecar = self._files.beside(SIDECAR_SUFFIX)
         header = _read_header(self.sidecar)
-        if header is None or header["__metadata__"] != self._files.stamp:
+        if header is None or header["__metadata__"] != self._files.stamp or header["vectors"]["shape"][0] != self.num_rows:
             _write_sidecar(self.sidecar, self._files)
             header = _read_header(self.sidecar)
         self.num_rows, self.vector_size = header["vectors"]["shape"]
@@ -124,15 +129,17 @@ class VectorIndex:
 
 
 def _read_header(path: Path) -> dict | None:
-    """The header of a safetensors file with the `offset` of its data; None if there is no whole file."""
+    """The header of a copy with the `offset` of its vectors; None for a file that is missing, cut off or of other content."""
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        header["offset"] = 8 + length
-        is_whole = path.stat().st_size == header["offset"] + header["vectors"]["data_offsets"][1]
-        return header if is_whole and "__metadata__" in header else None
-    except (OSError, ValueError, KeyError, struct.error):
+            header = json.loads(file.read(length)) if length <= MAX_HEADER_BYTES else None
+        rows, size = header["vectors"]["shape"]
+        offset, num_bytes = 8 + length, 2 * rows * size
+        tensor = {"dtype": "F16", "shape": [rows, size], "data_offsets": [0, num_bytes]}
+        is_whole = header["vectors"] == tensor and min(rows, size) > 0 and path.stat().st_size == offset + num_bytes
+        return {"offset": offset, **header} if is_whole and isinstance(header["__metadata__"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         return None
 
 
@@ -145,6 +152,7 @@ def _write_sidecar(path: Path, table: TableFiles) -> None:
     header = json.dumps({"__metadata__": table.stamp, "vectors": tensor}).encode()
     header += b" " * (-len(header) % 64)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    _sweep(path)
     try:
         with open(temporary, "wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
@@ -156,6 +164,14 @@ def _write_sidecar(path: Path, table: TableFiles) -> None:
         raise OSError(f"the search copy {path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what writers left there that were killed: files that nobody has written to for long."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
 
 
 def _unit_blocks(table: TableFiles) -> Iterator[np.ndarray]:

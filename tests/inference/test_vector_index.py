@@ -1,6 +1,8 @@
 """Exact search against a sort of all cosines, and the copy it reads."""
 
+import json
 import os
+import struct
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +70,54 @@ def test_a_cut_copy_is_made_anew(vectors, tmp_path):
     index = VectorIndex(write_table(tmp_path / "t.parquet", vectors))
     os.truncate(index.sidecar, 1000)
     assert VectorIndex(tmp_path / "t.parquet").search(vectors[:1], 1)[1].tolist() == [[0]]
+
+
+HEADERS = {
+    "nothing": b"",
+    "zeros": bytes(1000),
+    "text": b"This is no copy.\n" * 100,
+    "a list": struct.pack("<Q", 4) + b"[ 1]",
+    "deep": struct.pack("<Q", 100_000) + b"[" * 100_000,
+    "endless": struct.pack("<Q", 2**63) + b"{}",
+}
+
+
+@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
+def test_a_copy_of_any_content_is_made_anew(vectors, tmp_path, content):
+    index = VectorIndex(write_table(tmp_path / "e.parquet", vectors))
+    expected = index.search(vectors[:1], 3)
+    index.sidecar.write_bytes(content)
+    for one, other in zip(VectorIndex(tmp_path / "e.parquet").search(vectors[:1], 3), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("change", [{"dtype": "F32"}, {"shape": [1, -1]}, {"shape": "wide"}, {"data_offsets": [9, 3]}])
+def test_a_copy_whose_header_lies_is_made_anew(vectors, tmp_path, change):
+    index = VectorIndex(write_table(tmp_path / "e.parquet", vectors))
+    data = index.sidecar.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    header["vectors"] |= change
+    lying = json.dumps(header).encode()
+    index.sidecar.write_bytes(struct.pack("<Q", len(lying)) + lying + data[8 + length :])
+    assert VectorIndex(tmp_path / "e.parquet").search(vectors[:1], 1)[1][0, 0] == 0
+
+
+def test_what_a_killed_writer_left_is_swept(vectors, tmp_path):
+    path = write_table(tmp_path / "e.parquet", vectors)
+    old, new = (tmp_path / f"e.parquet.float16.safetensors.{number}.tmp" for number in (1, 2))
+    old.touch(), new.touch()
+    os.utime(old, (0, 0))
+    VectorIndex(path)
+    assert not old.exists() and new.exists()
+
+
+def test_rows_with_nan_never_rank(vectors, tmp_path):
+    vectors = vectors.copy()
+    vectors[0, 0] = np.nan
+    index = VectorIndex(write_table(tmp_path / "e.parquet", vectors))
+    scores, rows = index.search(vectors[1:2], len(vectors))
+    assert rows[0, 0] == 1 and rows[0, -1] == 0 and scores[0, -1] == -np.inf
 
 
 def test_copy_is_a_safetensors_file(vectors, tmp_path):
