@@ -11,6 +11,7 @@ import torch
 
 BATCHES = (1, 3)
 SECONDS = (2, 10, 30)
+LONG_SECONDS = (100, 164)  # alone in a batch: more frames than half precision can count, once and twice as many
 TOKENS = (4, 16, 64)
 MAX_ERROR = 1e-3  # of float32, relative to the largest value
 MIN_COSINES = {"float32": 0.99999, "float16": 0.999, "int8": 0.9}
@@ -35,12 +36,13 @@ class Row(NamedTuple):
     cosine: float  # the lowest of all outputs and items
 
 
-def wave_cases(mask_name: str, rate: int, run: Callable[..., dict], seconds: tuple[float, ...] = SECONDS) -> list[Case]:
+def wave_cases(mask_name: str, rate: int, run: Callable[..., dict], seconds: tuple[float, ...]) -> list[Case]:
     """`run(waves, mask)` → expected outputs by name, for waveforms of several lengths. In a batch each item is shorter."""
     return [
         _case(f"{batch} × {length} s", {"input_values": waves, mask_name: _ragged_mask(batch, waves.shape[1])}, run)
         for batch in BATCHES
         for length in seconds
+        if batch == 1 or length not in LONG_SECONDS
         for waves in [_music(batch, round(length * rate), rate)]
     ]
 

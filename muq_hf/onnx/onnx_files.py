@@ -17,7 +17,7 @@ from ..models.feature_extraction_muq import MuQFeatureExtractor
 from ..models.layers_muq import hidden_state_indices
 from ..models.processing_muq_mulan import MuQMuLanProcessor
 from ..version import __version__
-from .check import SECONDS, Case, Row, compare, require_agreement, text_cases, wave_cases
+from .check import LONG_SECONDS, SECONDS, Case, Row, compare, require_agreement, text_cases, wave_cases
 from .parts import Part, audio_parts, encoder_parts, text_parts
 from .precision import FILE_SUFFIXES, PRECISIONS, convert
 from .prepare import prepare
@@ -31,7 +31,7 @@ def export_onnx(
     layers: Sequence[int] = (),
     split_at_mel: bool = False,
     licence: str | None = None,
-    seconds: tuple[float, ...] = SECONDS,
+    seconds: tuple[float, ...] = (*SECONDS, *LONG_SECONDS),
 ) -> list[Row]:
     """Folder or Hub id of a MuQ or MuQ-MuLan → folder with ONNX files, configuration and processor; returns what was checked.
 

@@ -8,6 +8,7 @@ from .tracing import quiet
 
 
 PRECISIONS = ("float32", "float16", "int8")
+BEFORE_CAST = "_cast_to_fp16"  # what the conversion adds to the name of a float32 output that it casts
 FILE_SUFFIXES = {"float32": "", "float16": "_fp16", "int8": "_int8"}  # those that transformers.js looks for
 
 
@@ -18,12 +19,47 @@ def convert(source: Path, target: Path, precision: str) -> None:
 
 
 def to_float16(source: Path, target: Path) -> None:
-    """Weights and computation in half precision; sums in float32, because they overflow."""
+    """Weights and computation in half precision.
+
+    Sums stay in float32, because they overflow, and so do positions: half precision counts to 2,048 only.
+    """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     kept = [*DEFAULT_OP_BLOCK_LIST, "ReduceSum", "ReduceMean", "ReduceL2"]
-    model = convert_float_to_float16(onnx.load(source), keep_io_types=True, op_block_list=kept)
+    model = onnx.load(source)
+    positions = position_nodes(model.graph)
+    model = convert_float_to_float16(model, keep_io_types=True, op_block_list=kept, node_block_list=positions)
+    _join_casts(model.graph)
     onnx.save_model(model, target, save_as_external_data=True, location=f"{target.name}.data")
+
+
+def position_nodes(graph: onnx.GraphProto) -> list[str]:
+    """The nodes that turn the number of frames into cosines and sines of their positions."""
+    maker = {output: node for node in graph.node for output in node.output}
+    waiting = [node for node in graph.node if node.op_type in ("Cos", "Sin")]
+    found = {}
+    while waiting:
+        node = waiting.pop()
+        if node.op_type != "Shape" and node.name not in found:  # before it: the music
+            found[node.name] = node
+            waiting += [maker[name] for name in node.input if name in maker]
+    return list(found)
+
+
+def _join_casts(graph: onnx.GraphProto) -> None:
+    """Between two nodes that stay in float32 the conversion goes through half precision and back: connect them directly."""
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            up = casts.get(name)
+            down = casts.get(up.input[0]) if up is not None else None
+            if down is not None and down.input[0].endswith(BEFORE_CAST) and _target(down) == onnx.TensorProto.FLOAT16:
+                if _target(up) == onnx.TensorProto.FLOAT:
+                    node.input[place] = down.input[0]
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return next(attribute.i for attribute in cast.attribute if attribute.name == "to")
 
 
 def to_int8(source: Path, target: Path) -> None:

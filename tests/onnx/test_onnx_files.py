@@ -76,6 +76,15 @@ def test_smaller_precisions_stay_close(encoder, file, lowest):
     assert weights < 0.8 * sum(len(i.raw_data) for i in whole if i.name.startswith("encoder/"))
 
 
+@torch.no_grad()
+def test_half_precision_counts_more_frames_than_it_has_integers_for(encoder):
+    """2,049 frames: the number itself is none of half precision, whose steps are 2 from 2,048 on."""
+    waves, mask = batch_of([2_049 * RATE // 25])
+    found, frame_mask, *_ = encoder.run("model_fp16.onnx", input_values=waves, attention_mask=mask)
+    assert frame_mask.shape == (1, 2_049)
+    assert cosine(found, encoder.model(waves).last_hidden_state) > 0.9999
+
+
 def test_the_mel_is_float32_in_every_file(encoder):
     kinds = {}
     for name in ("model", "model_fp16", "model_int8"):
