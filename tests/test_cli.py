@@ -191,7 +191,8 @@ def test_the_shell_completes_commands_and_options(monkeypatch):
         return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True).stdout
 
     assert completions("muq-hf sea") == "search\n"
-    assert completions("muq-hf export ").split() == ["onnx", "hub"]
+    exports = [words.split()[1] for words in cli.COMMANDS if words.startswith("export ")]
+    assert completions("muq-hf export ").split() == exports and "onnx" in exports
     assert "--chunk-length-s" in completions("muq-hf embed --chu")
 
 

@@ -48,7 +48,7 @@ def _embed(paths: list[str], output: Path, run: EmbedRun, job: EmbedJob) -> Embe
             store.on_file = progress.on_file
             for batch in encode_files(tasks, encoder, store, job.batch_size, min(job.workers, len(tasks))):
                 progress.on_batch(sum(window.end - window.start for window in batch) / config.sampling_rate)
-        rows = store.finish(paths)
+        rows = store.finish(paths) if store.has_files() else 0  # no folder rather than an empty one; an old one stays
     finally:
         mended = [path for path in paths if store.is_finished(path)]
         merge_failures(store.failures_file, known, store.failures, mended)

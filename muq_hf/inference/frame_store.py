@@ -73,6 +73,10 @@ class FrameStore:
             raise ValueError(f"{self.output} is no output of `muq-hf embed --pool none`: use another --output.") from error
         self.settings.require_same(stored, str(self.output))
 
+    def has_files(self) -> bool:
+        """Whether there is anything for a manifest to list."""
+        return bool(self._in_manifest) or any(self.partial.glob(f"*{LINE_SUFFIX}"))
+
     def is_finished(self, path: str) -> bool:
         """Whether the frames of the file, as it is now, are whole."""
         return path_text(path) in self._in_manifest or self._line_file(path).exists()

@@ -189,3 +189,13 @@ def test_failed_files_leave_no_frames(embed, write_song, monkeypatch):
     report = embed(songs, window_length_s=1.0, batch_size=1)
     assert [Path(f.path).name for f in report.failures] == ["bad.wav"]
     assert [path.name[:4] for path in report.output.parent.rglob("*.safetensors")] == ["good"]
+
+
+def test_where_no_file_can_be_read_an_old_folder_stays_as_it_is(embed, write_song, tmp_path):
+    (tmp_path / "bad.wav").touch()
+    report = embed([tmp_path / "bad.wav"])
+    assert report.rows == 0 and [path.name for path in report.output.iterdir()] == ["failures.jsonl"]
+    embed([write_song("good.wav", 0.5)], resume=True)
+    before = manifest(report.output)
+    assert embed([tmp_path / "bad.wav"], overwrite=True).rows == 0
+    assert manifest(report.output) == before and len(before) == 1 and (report.output / before[0]["file"]).exists()
