@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import splits
 from abc_tunes import beat_length
 from arrange import DRUM_CHANNEL, MAX_NOTES_PER_SECOND, Event, Item, generator, key_name
-from material import CRASH, DRUM_PATTERNS, HIGH_TOM, INSTRUMENTS, LOW_TOM, MODES, PENTATONIC, PROGRESSIONS, SNARE, TOM
+from musical_material import CRASH, DRUM_PATTERNS, HIGH_TOM, INSTRUMENTS, LOW_TOM, MODES, PENTATONIC, PROGRESSIONS, SNARE, TOM
 from scores import CHORD_QUALITIES, PITCH_CLASSES
 from styles import STYLES, Style
 

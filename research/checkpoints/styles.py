@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from material import MODES
+from musical_material import MODES
 
 
 WIDE_LEADS = (0, 11, 24, 40, 42, 46, 56, 60, 65, 68, 71, 73, 74, 75, 105, 110)

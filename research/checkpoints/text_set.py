@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from captions import METER_WORDS, MOODS, NOUNS, SENTENCES, STYLE_MOODS, STYLE_WORDS, TEMPO_WORDS, TEXTURE_WORDS, write
 from compose import TEXTURES
-from material import INSTRUMENTS, MODES
+from musical_material import INSTRUMENTS, MODES
 from scores import PITCH_CLASSES
 from styles import STYLES
 

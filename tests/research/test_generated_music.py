@@ -10,7 +10,7 @@ import soundfile
 import splits
 from arrange import DRUM_CHANNEL, Event
 from captions import SENTENCES, captions, tags, write
-from material import INSTRUMENTS
+from musical_material import INSTRUMENTS
 from scores import CHORD_QUALITIES, PITCH_CLASSES
 from styles import STYLES
 
