@@ -9,7 +9,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(device: str) -> torch.device:
-    """ "auto" → the first of cuda, mps, cpu that is there. Raises ValueError for a device that is not."""
+    """ "auto" → the first of cuda, mps and cpu that is available. Raises ValueError for a device that is not available."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, there in available.items() if there))
@@ -21,7 +21,7 @@ def resolve_device(device: str) -> torch.device:
 
 @contextmanager
 def torch_threads(number: int):
-    """`number` of torch's threads, for this thread and those that start within."""
+    """Limit torch's threads for a block, also in the threads that are started in it."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

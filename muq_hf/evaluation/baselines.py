@@ -1,4 +1,4 @@
-"""What any learned representation must beat (a mel spectrogram, chroma), and what must tell nothing (recording cues)."""
+"""Encoders without training: a mel spectrogram and chroma, to be beaten, and recording cues, which should be near chance."""
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class MelSpectrogram(Encoder):
 
 
 class RecordingCues(Encoder):
-    """Loudness and bandwidth, which tell about the recording and not about the music: a probe on them should be near chance.
+    """Loudness and bandwidth, which describe the recording and not the music: a probe on them should be near chance.
 
     RMS (dB of full scale), and the frequency above which every band lies 70 dB below the strongest. Codec and order are no
     input to any model: clips reach it one by one, as samples.

@@ -110,11 +110,11 @@ def nsynth(folder: str | Path) -> list[Clip]:
         examples = folder / name / "examples.json"
         if not examples.is_file():
             raise ValueError(f"{folder} is no NSynth: {examples} is missing.")
-        for note, about in json.loads(examples.read_text(encoding="utf-8")).items():
-            labels = {"instrument": about["instrument_family_str"], "pitch": about["pitch"]}
+        for note, entry in json.loads(examples.read_text(encoding="utf-8")).items():
+            labels = {"instrument": entry["instrument_family_str"], "pitch": entry["pitch"]}
             file = folder / name / "audio" / f"{note}.wav"
             # In NSynth the validation and test notes share instruments; only the training instruments are apart.
-            clips.append(Clip(file, split=split, group=f"{split} {about['instrument_str']}", labels=labels))
+            clips.append(Clip(file, split=split, group=f"{split} {entry['instrument_str']}", labels=labels))
     return _complete([clip for clip in clips if clip.path.exists()], folder)
 
 

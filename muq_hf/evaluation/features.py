@@ -30,8 +30,8 @@ LOOK_AHEAD_SECONDS = 1200.0  # audio decoded ahead, of which clips of one length
 SORT_EVERY_CLIPS = 64  # after so many clips the buffer is encoded if it holds LOOK_AHEAD_SECONDS
 MAX_BUFFERED_SECONDS = 3600.0  # of decoded audio, 350 MB at 24 kHz; a fuller buffer is encoded at once
 RMS_LEVEL = 0.1  # of full scale, −20 dB: the one loudness of clips that are equalised
-COMMON_RATE = 20_000  # Hz; what some recordings lack above 10 kHz is taken from all that are equalised
-MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is not what it says
+COMMON_RATE = 20_000  # Hz; some recordings have nothing above 10 kHz, and equalised ones lose it
+MAX_FAILED_SHARE = 0.05  # unreadable clips beyond which a set is refused
 POOLED_DTYPE, FRAMES_DTYPE = np.float32, np.float16
 FRAMES = "frames"  # in place of a pool, of features that are not pooled
 PARTS = {"mean": (0, 1), "std": (1, 2), "max": (2, 3), "mean+std": (0, 2)}  # of a layer's [3·D], for each of `POOLS`
@@ -42,7 +42,7 @@ class FeatureStore:
     """The features of one model in a folder: rows of all layers side by side.
 
     A clip has one row, in which each layer's mean, deviation and maximum [3·D] are, or with `per_frame` one row [D] per frame.
-    Whoever makes one and adds to it holds `only_one_writer`.
+    Whoever makes one and adds to it holds `lock_features`.
     """
 
     def __init__(self, folder: Path, encoder: Encoder, per_frame: bool):
@@ -94,8 +94,8 @@ class FeatureStore:
 
 
 @contextmanager
-def only_one_writer(folder: Path) -> Iterator[None]:
-    """Wait until no other run adds to the features in `folder`."""
+def lock_features(folder: Path) -> Iterator[None]:
+    """Hold the right to add features to `folder`; wait while another run has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a") as lock:
         if not lock_file(lock):
@@ -106,7 +106,7 @@ def only_one_writer(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Features:
-    """The features of `clips`, those that could be read, in their order; `failures` says why others are missing."""
+    """Features of the clips that could be read, in their order. failures: a message for each of the others."""
 
     clips: list[Clip]
     keys: list[str]
@@ -147,7 +147,7 @@ def extract(
     folder = cache / encoder.fingerprint / kind
     keys, failures, found = _keys(clips)
     check_failures(failures, len(clips))
-    with only_one_writer(folder):
+    with lock_features(folder):
         store = FeatureStore(folder, encoder, per_frame)
         pending = [(key, clip) for key, clip in zip(keys, found, strict=True) if key not in store]
         pending = list(dict(pending).items())  # a clip that is listed twice is encoded once
@@ -216,7 +216,7 @@ def _decoded(pending, encoder: Encoder, equalised: bool, workers: int, failures:
 
 
 def _few_at_once(pool: ThreadPoolExecutor, work, items: Iterable, most: int) -> Iterator:
-    """What `pool.map` gives, with at most so many results that nobody has taken yet."""
+    """The results of `pool.map`, with at most `most` of them waiting to be taken."""
     running: deque = deque()
     for item in items:
         running.append(pool.submit(work, item))

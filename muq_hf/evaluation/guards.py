@@ -1,4 +1,4 @@
-"""What keeps a benchmark honest: no test music in training, chance where there is nothing to learn."""
+"""Guards of the benchmark: no test music in training, and scores near chance where there is nothing to learn."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ CHANCE_MARGIN = 0.05  # a check may exceed chance by this and by two deviations
 
 
 class LeakError(ValueError):
-    """Music that would be scored was in a model's training."""
+    """Music that would be scored is in a model's training music."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class TrainingMusic:
     names: frozenset[str] = frozenset()
     contents: dict[int, set[str]] = field(default_factory=dict)
 
-    def knows_by(self, path: Path) -> str | None:
-        """ "name" or "content", whichever tells that a file is among this music; None if neither does."""
+    def match(self, path: Path) -> str | None:
+        """ "name" or "content", whichever shows that a file is among this music; None if neither does."""
         if track_name(path.absolute()) in self.names:
             return "name"
         candidates = self.contents.get(path.stat().st_size) if path.exists() else None
@@ -33,7 +33,7 @@ class TrainingMusic:
 
 
 def training_music(model: str | os.PathLike) -> TrainingMusic | None:
-    """What a checkpoint (folder or Hub id) says it was trained on; None if it says nothing."""
+    """The training music of a checkpoint (folder or Hub id); None if it has no record of it."""
     entries = read_record(model)
     if not entries:
         return None
@@ -49,7 +49,7 @@ def refuse_leak(clips: Sequence[Clip], trained_on: TrainingMusic, model: str, sp
 
     Files are known by the name of folder and file or by content.
     """
-    known = {path: trained_on.knows_by(path) for path in {clip.path for clip in clips if clip.split == split}}
+    known = {path: trained_on.match(path) for path in {clip.path for clip in clips if clip.split == split}}
     leaked = sorted(path for path, by in known.items() if by)
     if leaked:
         raise LeakError(

@@ -25,9 +25,9 @@ LINEAR_ITERATIONS = 200
 LINEAR_TOLERANCE = 1e-3  # of the gradient; scikit-learn's 1e-4 takes four times as long for the same scores
 LEARNING_RATE = 1e-3
 BATCH_ROWS = 64
-MIN_STEPS = 25  # between two looks at the validation score, at least an epoch
-MAX_LOOKS = 80
-PATIENCE = 6  # looks without a better score
+MIN_STEPS_BETWEEN = 25  # steps between two validations, at least an epoch
+MAX_VALIDATIONS = 80
+PATIENCE = 6  # validations without a better score
 HIDDEN_UNITS = 512
 DROPOUT = 0.25
 MIN_DEVIATION = 1e-6
@@ -35,12 +35,12 @@ ROWS_AT_ONCE = 4096  # of a prediction
 ONE_THREAD_VALUES = 10_000_000  # features × rows below which one thread fits a head
 
 Predict = Callable[[np.ndarray], np.ndarray]  # features → outputs [R, K]
-Judge = Callable[[np.ndarray], float]  # outputs on the validation rows → score, larger is better
+Validate = Callable[[np.ndarray], float]  # outputs on the validation rows → score, larger is better
 
 
 @contextmanager
 def _threads_for(rows: np.ndarray):
-    """One thread for small tables: starting more takes longer than the sums, above all on a busy machine."""
+    """One thread for small tables: starting more takes longer than computing."""
     if rows.size > ONE_THREAD_VALUES:
         yield
         return
@@ -60,11 +60,11 @@ class Scaler:
 
 
 def fit_linear(
-    x: np.ndarray, y: np.ndarray, x_valid: np.ndarray, loss: str, num_outputs: int, judge: Judge, seed: int
+    x: np.ndarray, y: np.ndarray, x_valid: np.ndarray, loss: str, num_outputs: int, validate: Validate, seed: int
 ) -> Predict:
     """Logistic or ridge regression on one layer; x [R, D], y as the target's `rows`."""
     if loss == "tags" and num_outputs > 1:
-        predict = fit_head(x[:, None], y, x_valid[:, None], loss, num_outputs, judge, seed, hidden_units=None)
+        predict = fit_head(x[:, None], y, x_valid[:, None], loss, num_outputs, validate, seed, hidden_units=None)
         return lambda rows: predict(rows[:, None])
     scale = Scaler(x)
     x, x_valid = scale(x), scale(x_valid)
@@ -72,7 +72,7 @@ def fit_linear(
     best_score, best = -np.inf, None
     with _threads_for(x):
         for predict in fit(x, y, num_outputs):
-            score = judge(predict(x_valid))
+            score = validate(predict(x_valid))
             if score > best_score:
                 best_score, best = score, predict
     return lambda rows: best(scale(rows))
@@ -144,7 +144,7 @@ def fit_head(
     x_valid: np.ndarray,
     loss: str,
     num_outputs: int,
-    judge: Judge,
+    validate: Validate,
     seed: int,
     hidden_units: int | None = HIDDEN_UNITS,
 ) -> Predict:
@@ -159,7 +159,9 @@ def fit_head(
         with torch.random.fork_rng(devices=()), _threads_for(x):
             torch.manual_seed(seed)
             head = WeightedSumHead(x.shape[1], x.shape[2], num_outputs, hidden_units)
-            score, state = _train(head, rows, targets, rows_valid, loss, weight_decay, lambda out: judge(out * factor + offset))
+            score, state = _train(
+                head, rows, targets, rows_valid, loss, weight_decay, lambda out: validate(out * factor + offset)
+            )
         if score > best_score:
             best_score, best_head = score, head
             best_head.load_state_dict(state)
@@ -171,18 +173,18 @@ def fit_head(
     return predict
 
 
-def _train(head, rows, targets, rows_valid, loss: str, weight_decay: float, judge: Judge) -> tuple[float, dict]:
+def _train(head, rows, targets, rows_valid, loss: str, weight_decay: float, validate: Validate) -> tuple[float, dict]:
     optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=weight_decay, fused=True)
     batches = _batches(len(rows))
-    steps = max(MIN_STEPS, math.ceil(len(rows) / BATCH_ROWS))
+    steps = max(MIN_STEPS_BETWEEN, math.ceil(len(rows) / BATCH_ROWS))
     best_score, best_state, stale = -np.inf, None, 0
-    for _ in range(MAX_LOOKS):
+    for _ in range(MAX_VALIDATIONS):
         head.train()
         for index in itertools.islice(batches, steps):
             optimizer.zero_grad()
             _loss(head(rows[index]), targets[index], loss).backward()
             optimizer.step()
-        score = judge(_outputs(head, rows_valid))
+        score = validate(_outputs(head, rows_valid))
         if score > best_score:
             best_score, stale = score, 0
             best_state = {name: value.clone() for name, value in head.state_dict().items()}

@@ -78,8 +78,8 @@ def find_clips(source: str | Path, clip_seconds: float | None) -> tuple[list[Cli
             needed = SHORTEST_CLIP if clip_seconds is None else clip_seconds
             failures.append(f"{path} has {max(0.0, end - start):.2f} s of audio there; a clip has {needed:g} s.")
         for part_start, part_end in parts:
-            about = {"seconds": part_end - part_start, "rate": info.sampling_rate}
-            clips.append(Clip(path, start=part_start, end=part_end, group=str(path), meta=about))
+            meta = {"seconds": part_end - part_start, "rate": info.sampling_rate}
+            clips.append(Clip(path, start=part_start, end=part_end, group=str(path), meta=meta))
     if not clips:
         first = f"; the first that cannot be used: {failures[0]}" if failures else "."
         raise ValueError(f"no clip of audio in {source}{first}")
@@ -168,7 +168,7 @@ def write_table(music: MusicSet, path: Path, spec: str, settings: dict) -> Path:
 
     spec: what `load_encoder` made the encoder of; settings: "row_seconds", "clip_seconds", "equalised". Paths stay names.
     """
-    about = {"spec": spec, "model": music.model, "made_with": music.made_with, "model_rate": music.model_rate, **settings}
+    metadata = {"spec": spec, "model": music.model, "made_with": music.made_with, "model_rate": music.model_rate, **settings}
     columns: dict[str, list] = {name: [] for name in ("path", "start", "end", "rate", "layer", "embedding")}
     for layer, features in music.layers.items():
         for number, vector in zip(music.rows, features, strict=True):
@@ -178,7 +178,7 @@ def write_table(music: MusicSet, path: Path, spec: str, settings: dict) -> Path:
                 column.append(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     vectors = pa.array(columns.pop("embedding"), pa.list_(pa.float32()))
-    table = pa.table({**columns, "embedding": vectors}).replace_schema_metadata({COMPARE_KEY: json.dumps(about)})
+    table = pa.table({**columns, "embedding": vectors}).replace_schema_metadata({COMPARE_KEY: json.dumps(metadata)})
     partial = path.with_name(path.name + ".partial")
     pq.write_table(table, partial)
     partial.replace(path)

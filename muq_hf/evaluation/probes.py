@@ -125,7 +125,7 @@ def run_probes(
 
 
 class _Split:
-    """The rows of one seed: which are fitted, which choose, which are scored."""
+    """The rows of one seed: fitted (train), choosing (valid) and scored (test)."""
 
     def __init__(
         self, features: Features, kind: LabelKind, labels: Sequence, primary: str, seed: int, redraw: bool, shuffle: bool

@@ -26,7 +26,7 @@ def write_report(rows: Sequence[dict], settings: dict, folder: Path) -> list[Pat
 
 
 def markdown_table(rows: Sequence[dict]) -> str:
-    """Models down, tasks across, scores in percent; a line for each probe. What should be chance and is not says so."""
+    """Models down, tasks across, scores in percent; a line for each probe. Scores above a chance they should have are marked."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     primary = {row["task"]: row["primary"] for row in rows}
     lines = [

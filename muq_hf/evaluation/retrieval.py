@@ -14,7 +14,7 @@ from .ranking import same_track_scores
 def run_retrieval(
     features: Features, tracks: Sequence, primary: str, poolings: Sequence[str] = POOLINGS, shuffle: bool = False
 ) -> ProbeResult:
-    """Cosine between standardised features, one layer and pooling at a time; all clips are ranked, those of the test split ask.
+    """Cosine between standardised features, one layer and pooling at a time; all clips are ranked for each test clip.
 
     tracks: of the features' clips. Mean and deviation come from train and valid clips, whose queries also choose layer and
     pooling. Nothing is random but the permutation of `shuffle`, so there is one "seed".

@@ -1,4 +1,4 @@
-"""Which clips are learned from, choose and are scored: given splits, drawn splits, and no music in two of them."""
+"""The splits train, valid and test: as they are given or drawn by group, and no music in two of them."""
 
 import hashlib
 import os

@@ -14,7 +14,7 @@ from .splits import SPLIT_ALIASES, usual_splits
 
 BATCH_CLIPS = 8
 BATCH_TEXTS = 64
-PLACE = "{}"  # of the label in the template
+PLACE = "{}"  # where the label goes in the template
 
 
 def scored_clips(clips: Sequence[Clip], split: str | None) -> list[Clip]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..storage.training_record import forget_places
+from ..storage.training_record import shorten_paths
 
 
 # What a model's folder may take along. Not code, pickles, optimizer states, hidden files, nor the card: it is written anew.
@@ -68,7 +68,7 @@ def copy_model_files(model: Path, folder: Path) -> None:
         if is_listed and is_inside and file.is_file():
             shutil.copy(file, folder)
     drop_code_references(folder)
-    forget_places(folder)
+    shorten_paths(folder)
 
 
 def drop_code_references(folder: Path) -> None:

@@ -7,7 +7,14 @@ import torch
 from transformers import PreTrainedModel
 
 
-CONFIG_NAMES = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")  # say nothing about values
+# These do not change what a model computes.
+CONFIG_NAMES = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+)
 
 
 def weights_hash(model: PreTrainedModel) -> str:

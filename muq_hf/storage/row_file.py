@@ -1,4 +1,4 @@
-"""Rows of numbers under keys, in a file that only grows, with an index of JSON lines that says whose they are."""
+"""Rows of numbers under keys, in a file that only grows, with an index of JSON lines that gives their places."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import numpy as np
 class RowFile:
     """Rows [N, width] of one dtype; each key has one or more of them, one after the other.
 
-    Rows are on the disk before the index names them, so a run that is cut off anywhere loses only the keys that it was adding:
-    a torn end of either file is passed over by readers and cut off before anything is added. One process at a time may add.
+    Rows are on the disk before the index names them, so a run that is cut off anywhere loses only the keys that it was adding.
+    Readers skip the incomplete end of either file; it is cut off before anything is added. One process at a time may add.
 
     Args:
         data: file of the rows, as raw numbers.
@@ -25,7 +25,7 @@ class RowFile:
         self.dtype, self.width = np.dtype(dtype), width
         self._places: dict[str, tuple[int, int]] = {}  # key → first row, number of rows
         self._num_rows = 0
-        self._has_torn_end = True  # unknown: looked after before rows are added
+        self._may_be_torn = True  # until the incomplete end, if there is one, is cut off
         self._table: np.ndarray | None = None
         self._index_bytes = self._read_index()
 
@@ -89,8 +89,8 @@ class RowFile:
         return num_bytes
 
     def _cut_torn_end(self) -> None:
-        if self._has_torn_end:
+        if self._may_be_torn:
             for file, size in ((self._data, self._num_rows * self.width * self.dtype.itemsize), (self._index, self._index_bytes)):
                 with open(file, "ab") as handle:
                     handle.truncate(size)
-            self._has_torn_end = False
+            self._may_be_torn = False

@@ -1,4 +1,4 @@
-"""`training_files.jsonl`, beside the weights: which files a model has heard, so that none of them is tested on."""
+"""`training_files.jsonl`, beside the weights: the files that a model was trained on, so that none of them is tested on."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ TRAINING_RECORD = "training_files.jsonl"
 def read_record(model: str | os.PathLike) -> list[dict]:
     """The entries ("path", "name", "duration" and mostly "bytes", "sha256") of a model's folder or Hub id.
 
-    None at all, [], if it says nothing or is not there any more: a training that ends is not lost for that.
+    [] if there is no record; a missing record never stops a training.
     """
     try:
         file = cached_file(str(model), TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
@@ -27,8 +27,8 @@ def write_record(folder: Path, entries: list[dict]) -> None:
     (folder / TRAINING_RECORD).write_text(to_json_lines(entries), encoding="utf-8")
 
 
-def forget_places(folder: Path) -> None:
-    """Of each path only the last folder and the name stay: what `muq-hf probe` knows a track by."""
+def shorten_paths(folder: Path) -> None:
+    """Keep the last folder and the name of each path, by which `muq-hf probe` recognises a track."""
     entries = read_record(folder)
     if entries:
         write_record(folder, [entry | {"path": "/".join(Path(entry["path"]).parts[-2:])} for entry in entries])

@@ -1,4 +1,4 @@
-"""Files that are whole whenever a run is cut off, and that one process at a time writes."""
+"""Files that are complete even if a run is cut off while it writes them, and locks between processes."""
 
 import errno
 import json

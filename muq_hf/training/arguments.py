@@ -168,8 +168,8 @@ STAGE_ARGUMENTS = {
     "mulan": MuLanArguments,
     "distil": DistilArguments,
 }
-FIRST_STAGES = (MelRVQConfig, MuQConfig)  # which share a `model` given on the command line of `train all`
-MODEL_CONFIGS = dict.fromkeys(STAGE_ARGUMENTS, FIRST_STAGES) | {"mulan": (MuQMuLanConfig,)}
+SHARED_MODEL_CONFIGS = (MelRVQConfig, MuQConfig)  # of the stages that share `--model` of `train all`
+MODEL_CONFIGS = dict.fromkeys(STAGE_ARGUMENTS, SHARED_MODEL_CONFIGS) | {"mulan": (MuQMuLanConfig,)}
 PARENTS = {
     "mel_rvq": None,
     "muq": None,
@@ -226,7 +226,7 @@ def flat_settings(config: dict, stage: str, overrides: dict) -> dict:
 
 
 def _overridden(flat: dict, given: dict) -> dict:
-    """`given` before `flat`, without what belongs to a choice that `given` makes otherwise."""
+    """`flat` with the settings of `given` in place of its own, and without those that only fit a choice that `given` replaces."""
     flat = dict(flat)
     if given.get("lr_scheduler_type", flat.get("lr_scheduler_type")) != flat.get("lr_scheduler_type"):
         flat.pop("lr_scheduler_kwargs", None)
@@ -275,7 +275,7 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def crop_seed(training: TrainingArguments) -> int:
-    """The seed of crops, masks and captions; `seed` alone decides the weights."""
+    """The seed of crops, masks and captions. The initial weights follow `seed`."""
     return training.seed if training.data_seed is None else training.data_seed
 
 

@@ -1,4 +1,4 @@
-"""What is said about each track, and how tags become captions."""
+"""Texts and tags of tracks, and captions made of them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ PLACE = "{tags}"
 
 @dataclass(frozen=True)
 class Words:
-    """Sentences about a track, or tags, or both."""
+    """The texts and tags of a track; at least one of them."""
 
     texts: tuple[str, ...]
     tags: tuple[str, ...]
@@ -62,7 +62,7 @@ def read_templates(path: str | Path | None) -> list[str]:
 
 
 class CaptionWriter:
-    """Words of a track → one caption; the random numbers come from the caller."""
+    """Words of a track → one caption, chosen by the caller's random numbers."""
 
     def __init__(self, templates: list[str], plain_tag_share: float):
         if not 0 <= plain_tag_share <= 1:

@@ -97,7 +97,7 @@ class ClassifierTrainer(StageTrainer):
 
 class ClassifierStage(Stage):
     trainer_class = ClassifierTrainer
-    what = "A classifier of music on a MuQ, trained on labelled clips."
+    description = "A classifier of music on a MuQ, trained on labelled clips."
 
     @cached_property
     def task(self) -> ClassifierTask:
@@ -160,7 +160,7 @@ class ClassifierStage(Stage):
         rows = task.rows(task.clips["train"], counts)
         names = frozenset(str(clip.path) for clip in task.clips["train"])
         if self.resume and run.is_main:
-            run.skip_log.forget(names)
+            run.skip_log.remove(names)
         crops = LabelledCrops(
             task.clips["train"],
             rows,
@@ -192,7 +192,7 @@ class ClassifierStage(Stage):
             weights=task.class_weights(rows) if own.class_weights and task.problem != "regression" else None,
             encoder_learning_rate=own.encoder_learning_rate or training.learning_rate / 10,
         )
-        run.forget_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
+        run.drop_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._finish_classifier(trainer, windows)
 

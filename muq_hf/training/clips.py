@@ -18,7 +18,7 @@ from .tracks import Skipped, Track
 
 
 MAX_ATTEMPTS = 50  # tracks tried for one crop before giving up
-MISSING_SECONDS = 0.05  # a file may end so much before its header says; the crop's end is then silence
+MISSING_SECONDS = 0.05  # that a file may be shorter than its header says; the crop's end is then silence
 CROP, MASK = 0, 1  # separate random streams of one crop
 
 
@@ -58,8 +58,8 @@ class SkipLog:
             return []
         return list({item.name: item for item in (Skipped(**row) for row in read_json_lines(self.path))}.values())
 
-    def forget(self, names: frozenset[str]) -> None:
-        """Drop what was said of these tracks: they may have been repaired, and those that are not are found again."""
+    def remove(self, names: frozenset[str]) -> None:
+        """Drop the entries of these tracks: the files may have been repaired, and broken ones are found again."""
         if self.path.exists():
             replace_text(self.path, to_json_lines(asdict(item) for item in self.read() if item.name not in names))
 
@@ -93,7 +93,7 @@ def read_crop(track: Track, start: float, num_samples: int, sampling_rate: int, 
 class ClipDataset(Dataset):
     """Crop number n falls into track slot n modulo the number of whole clips in all tracks.
 
-    tracks: at least one clip long each; config: a MuQConfig or MelRVQConfig; masking: None to draw no masks; stored: what was
+    tracks: each at least one clip long; config: a MuQConfig or MelRVQConfig; masking: None to draw no masks; stored: what was
     computed of the tracks (`StoredTargets`, `StoredLatents`), crops then start on whole frames.
     An item holds input_values [S], and where asked for block_mask, mask_noise, and what is stored of the crop.
     """

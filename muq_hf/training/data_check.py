@@ -1,4 +1,4 @@
-"""`muq-hf data check`: what a folder of music holds, what of it cannot be trained on, and a manifest of the rest."""
+"""`muq-hf data check`: what a folder of music holds, which files cannot be trained on, and a manifest of the others."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -23,7 +23,7 @@ MAX_MISSING_SECONDS = 0.5  # of a track that has less music than its manifest or
 
 @dataclass(frozen=True)
 class Checked:
-    """What decoding a track told.
+    """What decoding a track found.
 
     silence: share of blocks of 10 s that are silent; digest: of the decoded samples; copy_of: an earlier track that is the same
     recording, encoded otherwise.

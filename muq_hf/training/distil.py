@@ -122,7 +122,7 @@ class DistillationStage(MuQStage):
     stored: StoredLatents
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         origins = ", ".join(f"{teacher.name} ({teacher.licence})" for teacher in self.teachers)
         return f"A MuQ: music → 25 frames a second, distilled from {origins}."
 

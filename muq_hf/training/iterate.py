@@ -14,7 +14,7 @@ from .teacher import Teacher
 class LatentRVQStage(MelRVQStage):
     """Stage 1 again, on the teacher's latents in place of mel frames."""
 
-    what = "A residual quantizer of the latents of a MuQ: it gives the targets of the next round of training."
+    description = "A residual quantizer of the latents of a MuQ: it gives the targets of the next round of training."
 
     def __init__(self, settings, run, resume=False, *, teacher: str | Path, layer: int):
         super().__init__(settings, run, resume)
@@ -37,7 +37,7 @@ class LatentRVQStage(MelRVQStage):
 class RefinedMuQStage(MuQStage):
     """Stage 2 again, on the teacher's codes: computed as they are needed, or stored once in `RUN/targets`."""
 
-    what = "A MuQ of a further round: trained to predict tokens of the latents of the MuQ before it."
+    description = "A MuQ of a further round: trained to predict tokens of the latents of the MuQ before it."
 
     def __init__(self, settings, run, resume=False, *, teacher: str | Path, rvq: str | Path):
         super().__init__(settings, run, resume)

@@ -21,7 +21,7 @@ from .trainer import StageTrainer
 
 logger = logging.getLogger(__name__)
 
-TOKENS_PER_CODE = 10  # fewer tokens than this per code say nothing about unused codes
+TOKENS_PER_CODE = 10  # with fewer, codes may be unused by chance
 
 
 class RVQTrainer(StageTrainer):
@@ -76,7 +76,7 @@ class CollapseWarning(TrainerCallback):
 
 class MelRVQStage(Stage):
     trainer_class = RVQTrainer
-    what = "A Mel-RVQ: it turns music into tokens, the targets of MuQ's masked prediction."
+    description = "A Mel-RVQ: it turns music into tokens, the targets of MuQ's masked prediction."
     teacher: Teacher | None = None
 
     def build_model(self, train_tracks):
@@ -118,7 +118,7 @@ class MelRVQStage(Stage):
 
 
 def vectors(model: MelRVQModel, teacher: Teacher | None, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What is quantized: [B, N, input_size]; stored latents where the batch brings them."""
+    """The vectors that are quantized, [B, N, input_size]; stored latents where the batch brings them."""
     if "latents" in inputs:
         return inputs["latents"]
     return model.features(inputs["input_values"]) if teacher is None else teacher.latents(inputs["input_values"])

@@ -64,7 +64,7 @@ class MuLanTrainer(StageTrainer):
 
 class MuLanStage(Stage):
     trainer_class = MuLanTrainer
-    what = "A MuQ-MuLan: music and text in one space, trained on pairs of both."
+    description = "A MuQ-MuLan: music and text in one space, trained on pairs of both."
 
     @cached_property
     def words(self) -> dict[tuple[str, float], Words]:
@@ -122,7 +122,7 @@ class MuLanStage(Stage):
     def build_dataset(self, model, tracks):
         data, own = self.data, self.settings.stage
         if data.clip_seconds > model.config.clip_seconds:
-            raise ValueError(f"`clip_seconds` must be at most the {model.config.clip_seconds:g} s that the model hears at once.")
+            raise ValueError(f"`clip_seconds` must be at most the {model.config.clip_seconds:g} s that the model takes at once.")
         return CaptionedClips(
             tracks,
             model.config.audio_config,

@@ -73,7 +73,7 @@ class MuQTrainer(StageTrainer):
 
 class MuQStage(Stage):
     trainer_class = MuQTrainer
-    what = "A MuQ: music → 25 frames a second, trained by masked prediction of tokens."
+    description = "A MuQ: music → 25 frames a second, trained by masked prediction of tokens."
     teacher: Teacher | None = None
     stored: StoredTargets | None = None
 

@@ -60,7 +60,7 @@ FIXED_SETTINGS = (
     "gradient_accumulation_steps",
     "processes",
 )
-# How safetensors and torch.save say it: they raise no OSError.
+# In messages of safetensors and torch.save, which raise no OSError.
 SIGNS_OF_A_FULL_DISK = ("No space left", "os error 28", "os error 27", "file write failed", "unexpected pos")
 PACKAGES = ("muq-hf", "torch", "transformers", "accelerate", "datasets", "numpy", "soundfile", "soxr")
 
@@ -115,8 +115,8 @@ class RunFolder:
             write_tracks(train_tracks, train)
         return train_tracks, eval_tracks
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop what a run wrote after the checkpoint that it is resumed from."""
+    def drop_metrics_after(self, step: int) -> None:
+        """Drop the lines that a run wrote after the checkpoint that it is resumed from."""
         if self.is_main and self.metrics.exists():
             lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
@@ -151,7 +151,7 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def training_files(tracks: list[Track], hash_files: bool, earlier: list[str | Path]) -> list[dict]:
-    """What the model has heard: name, length, bytes and SHA-256 of each file, those of its teachers (`earlier`) included.
+    """The files that the model was trained on, those of its teachers (`earlier`) included: name, length, bytes and SHA-256.
 
     A file that has gone since then is listed without bytes and SHA-256.
     """
@@ -168,8 +168,8 @@ def training_files(tracks: list[Track], hash_files: bool, earlier: list[str | Pa
 
 
 @contextlib.contextmanager
-def clear_disk_errors(run: Path):
-    """Say what a failed write means: the checkpoints before it are whole."""
+def explain_full_disk(run: Path):
+    """Turn the many errors of a full disk into one that names it, and the last complete checkpoint."""
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:

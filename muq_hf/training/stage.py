@@ -14,7 +14,7 @@ from .clip_shards import EVAL_FOLDER, StreamedClips, is_clip_shards
 from .clips import ClipDataset, evenly_spread
 from .model_card import write_card
 from .plots import plot_curves
-from .run_folder import RunFolder, clear_disk_errors, training_files
+from .run_folder import RunFolder, explain_full_disk, training_files
 from .tracks import Track, check_failing_share, find_tracks, keep_long, split_tracks, summary
 from .trainer import StageTrainer, stream_state_name
 
@@ -26,7 +26,7 @@ class Stage:
     """One training run from tracks to `final/`. Subclasses give model, datasets and trainer."""
 
     trainer_class = StageTrainer
-    what: str  # for the model card
+    description: str  # for the model card
 
     def __init__(self, settings: Settings, run: RunFolder, resume: bool = False):
         self.settings, self.run_folder, self.resume = settings, run, resume
@@ -46,19 +46,19 @@ class Stage:
         return default_collate
 
     def processor(self, model: PreTrainedModel):
-        """What is saved beside the model."""
+        """The processor or feature extractor that is saved beside the model."""
         return MuQFeatureExtractor.for_config(model.config)
 
     def trainer_arguments(self) -> dict:
-        """What the stage's trainer takes besides the usual."""
+        """Further arguments of the stage's trainer."""
         return {}
 
     def after_training(self, trainer: StageTrainer, eval_dataset: Dataset | None) -> dict:
-        """Plots and tables of the stage → what the model card tells of them."""
+        """Draw the plots of the stage → its tables for the model card, by heading."""
         return {}
 
     def earlier_models(self) -> list[str | Path]:
-        """Folders or Hub ids of the models whose training music this one has heard through its targets."""
+        """Folders or Hub ids of the models that this one was trained on, whose training music it therefore knows too."""
         return []
 
     def run(self) -> Path:
@@ -68,7 +68,7 @@ class Stage:
         if run.finished:
             logger.info("%s is finished.", run.final)
             return run.final
-        with clear_disk_errors(run.path):
+        with explain_full_disk(run.path):
             self._train(checkpoint)
         return run.final
 
@@ -79,7 +79,7 @@ class Stage:
             train_tracks, eval_tracks = run.tracks(self._find_tracks)
         track_names = frozenset(track.name for track in [*train_tracks, *eval_tracks])
         if self.resume and run.is_main:
-            run.skip_log.forget(track_names)
+            run.skip_log.remove(track_names)
         is_streamed = self.data.data is not None and is_clip_shards(self.data.data)
         model = self.build_model(eval_tracks if is_streamed else train_tracks)
         train_dataset = self._stream(model, checkpoint) if is_streamed else self.build_dataset(model, train_tracks)
@@ -98,12 +98,12 @@ class Stage:
             max_failing_share=self.data.max_failing_share,
             **self.trainer_arguments(),
         )
-        run.forget_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
+        run.drop_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         self._finish(trainer, train_tracks, eval_dataset)
 
     def _find_tracks(self) -> tuple[list[Track], list[Track]]:
-        """Find, check and split the tracks; say what is left out and why."""
+        """Find, check and split the tracks; log which are left out and why."""
         data, run = self.data, self.run_folder
         if data.data is None:
             raise ValueError("no music was given: pass --data DIR_OR_MANIFEST, or set `data` in the configuration.")
@@ -139,15 +139,15 @@ class Stage:
             if skipped:
                 logger.warning("%d tracks could not be read and were left out: %s", len(skipped), summary(skipped))
             plot_curves(run.metrics, run.plots / "curves.png")
-            heard = training_files(train_tracks, self.data.hash_files, self.earlier_models())
+            files = training_files(train_tracks, self.data.hash_files, self.earlier_models())
             if is_clip_shards(self.data.data):
-                heard += read_record(self.data.data)  # hashed by whoever wrote the shards
+                files += read_record(self.data.data)  # hashed by whoever wrote the shards
 
             def write(folder: Path) -> None:
                 trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(folder)
                 trainer.processing_class.save_pretrained(folder)
-                write_record(folder, heard)
-                write_card(folder / "README.md", self.what, self.settings, trainer, heard, results)
+                write_record(folder, files)
+                write_card(folder / "README.md", self.description, self.settings, trainer, files, results)
 
             run.save_final(write)
         trainer.accelerator.wait_for_everyone()

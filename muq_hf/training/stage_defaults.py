@@ -70,7 +70,7 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
         "learning_rate": 1e-4,
         "lr_scheduler_type": "constant",
         "max_grad_norm": 0.5,
-        "max_steps": 100_000,  # not told; ours
+        "max_steps": 100_000,  # ours: the paper gives no number
         "per_device_train_batch_size": 24,
         "weight_decay": 0.0,
     },

@@ -22,7 +22,7 @@ def is_stored_targets(folder: str | Path) -> bool:
 
 
 class StoredTargets:
-    """`targets.json` says whose tokens these are; `tokens.u16` holds K codes per frame, `index.jsonl` the place of each track."""
+    """`targets.json` names the teacher of the tokens; `tokens.u16` holds K codes a frame, `index.jsonl` the tracks' places."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -45,9 +45,9 @@ class StoredTargets:
 
 
 def store_targets(teacher, tracks: list[Track], folder: Path, window_seconds: float) -> StoredTargets:
-    """Compute and store the tokens of `tracks`, the teacher hearing `window_seconds` at once.
+    """Compute and store the tokens of `tracks`, with `window_seconds` of audio at once.
 
-    What an earlier, cut-off call stored is kept. Raises ValueError if it was stored with another teacher.
+    Tokens that an earlier, interrupted call stored are kept. Raises ValueError if another teacher made them.
     """
     config, rvq = teacher.model.config, teacher.rvq.config
     window = int(window_seconds * config.sampling_rate) // config.samples_per_frame * config.samples_per_frame  # samples
@@ -88,7 +88,7 @@ def key_of(track: Track) -> str:
 
 
 def _track_tokens(teacher, track: Track, window: int):
-    """[N, K] of each window of the track; the last one is shorter, and left out where the model cannot hear it."""
+    """[N, K] of each window of the track; the last one is shorter, and left out where it is too short for the model."""
     config = teacher.model.config
     rate = config.sampling_rate
     total = int(track.duration * rate)

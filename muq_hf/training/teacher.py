@@ -1,4 +1,4 @@
-"""A converged MuQ whose latents are quantized: what refinement trains the next tokenizer and the next model on."""
+"""The teacher of a round of refinement: a converged MuQ whose latents are quantized for the next tokenizer and model."""
 
 from pathlib import Path
 

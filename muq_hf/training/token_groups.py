@@ -31,7 +31,7 @@ class GroupRVQStage(MelRVQStage):
         settings.given |= {"teacher": teacher}  # for --resume: other latents would be other tokens
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         return f"A residual quantizer of the latents of {self.source.name} ({self.source.licence}): it gives a MuQ its targets."
 
     def build_model(self, train_tracks):
@@ -60,7 +60,7 @@ class GroupedMuQStage(MuQStage):
         self.groups, self.quantizers, self.latents_folder = settings.stage.targets, quantizers, latents
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         origins = ", ".join(f"{teacher.name} ({teacher.licence})" for teacher in self.teachers)
         return f"A MuQ: music → 25 frames a second, trained to predict tokens of the latents of {origins}."
 

@@ -45,7 +45,7 @@ class RunningSums:
 
 
 class WaitingTime:
-    """The share of the clock's time that is spent inside `with` blocks."""
+    """The share of wall time that is spent inside `with` blocks."""
 
     def __init__(self):
         self._spent, self._since, self._entered = 0.0, None, 0.0
@@ -68,7 +68,7 @@ class WaitingTime:
 class StageTrainer(Trainer):
     """A stage adds to `self.sums` in `compute_loss` and turns them into metrics in `metrics_from`.
 
-    Training and evaluation are never summed together: each is read, and forgotten, when it is logged.
+    Training and evaluation are summed apart; each sum is reset when it is logged.
     """
 
     def __init__(self, *args, run_folder, track_names: frozenset[str], max_failing_share: float, **kwargs):
@@ -172,7 +172,7 @@ class StageTrainer(Trainer):
 
 
 class _EpochOfSampler(TrainerCallback):
-    """The sampler's epoch also where a data loader that skips batches hides it."""
+    """Tells the sampler its epoch, which a data loader that skips batches does not do."""
 
     def __init__(self, sampler: ClipSampler):
         self.sampler = sampler
@@ -182,7 +182,7 @@ class _EpochOfSampler(TrainerCallback):
 
 
 class _StopAtBrokenFiles(TrainerCallback):
-    """The log also names files that were left out before the tracks were chosen: those do not count."""
+    """Stops training when too many tracks turn out to be unreadable. Files left out before training began do not count."""
 
     def __init__(self, log, track_names: frozenset[str], limit: float):
         self.log, self.track_names, self.limit = log, track_names, limit

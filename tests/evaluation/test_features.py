@@ -11,7 +11,7 @@ import torch
 from muq_hf.audio import load_audio
 from muq_hf.evaluation import features
 from muq_hf.evaluation.encoders import Encoder, num_frames
-from muq_hf.evaluation.features import _encode, _pieces, equalise, extract, only_one_writer
+from muq_hf.evaluation.features import _encode, _pieces, equalise, extract, lock_features
 from muq_hf.evaluation.labelled_clips import Clip, read_manifest
 from muq_hf.evaluation.models import load_encoder
 from muq_hf.models.pooling_muq import POOLS
@@ -178,7 +178,7 @@ def test_equalised_clips_have_nothing_above_10_khz():
 def test_a_second_run_waits_for_the_first_ones_features(tones, tmp_path, capsys):
     clips, folder = read_manifest(tones)[:4], tmp_path / "counting" / "statistics"
     with ThreadPoolExecutor(1) as pool:
-        with only_one_writer(folder):
+        with lock_features(folder):
             second = pool.submit(extract, Counting(), clips, tmp_path, progress=False)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.5)

@@ -10,7 +10,7 @@ import pytest
 
 
 RESEARCH = Path(__file__).parents[2] / "research"
-sys.path += [str(RESEARCH / "checkpoints"), str(RESEARCH / "corpus")]
+sys.path[:0] = [str(RESEARCH / "checkpoints"), str(RESEARCH / "corpus")]  # before installed packages of the same names
 RATE = 24_000  # Hz
 
 

@@ -12,7 +12,7 @@ from muq_hf.evaluation.models import load_encoder
 @pytest.fixture(autouse=True)
 def _short_training(monkeypatch):
     """Tones are learned at once; the patience that music needs would only take time."""
-    monkeypatch.setattr(heads, "MAX_LOOKS", 8)
+    monkeypatch.setattr(heads, "MAX_VALIDATIONS", 8)
     monkeypatch.setattr(heads, "PATIENCE", 2)
 
 
