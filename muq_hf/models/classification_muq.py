@@ -58,6 +58,10 @@ class _MuQClassifier(MuQPreTrainedModel):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.requires_grad_(False)  # which keeps their statistics too
 
+    def freeze_feature_encoder(self) -> None:
+        """Train without the convolutions that come before the Conformer, as scripts for Wav2Vec2 do."""
+        self.muq.front_end.requires_grad_(False)
+
     def train(self, mode: bool = True):
         super().train(mode)
         if getattr(self, "_base_model_is_frozen", False):

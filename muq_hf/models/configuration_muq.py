@@ -72,6 +72,8 @@ class SpectrogramConfig(PreTrainedConfig):
         hop_length: samples from one mel frame to the next.
         num_mel_bins: HTK mel bands between 0 Hz and half the sampling rate.
         mel_mean, mel_std: mean and standard deviation of the log-mel (dB) over the training music; one scalar for all bands.
+        initializer_range: standard deviation of new weights; None (default): uniform, by the number of a layer's inputs, as in
+            the published training.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class SpectrogramConfig(PreTrainedConfig):
         num_mel_bins: int = 128,
         mel_mean: float = 6.768444971712967,
         mel_std: float = 18.417922652295623,
+        initializer_range: float | None = None,
         **kwargs,
     ):
         if not __name__.startswith("transformers_modules"):  # an installed package answers for itself, not the Hub's copy
@@ -110,6 +113,7 @@ class SpectrogramConfig(PreTrainedConfig):
         self.num_mel_bins = num_mel_bins
         self.mel_mean = mel_mean
         self.mel_std = mel_std
+        self.initializer_range = initializer_range
         require_float_dtype(kwargs)
         try:
             super().__init__(**kwargs)
@@ -211,6 +215,15 @@ def _require_quantizer(quantizer_type: str, num_codebooks: int, valid=("residual
     )
 
 
+def _rotary_base(rope_parameters: dict) -> float:
+    kind, base = rope_parameters.get("rope_type", "default"), rope_parameters.get("rope_theta")
+    _require(
+        kind == "default" and isinstance(base, (int, float)) and base > 0,
+        f"`rope_parameters` must be of the type 'default' with a positive `rope_theta`, got {rope_parameters!r}.",
+    )
+    return float(base)
+
+
 class MuQConfig(SpectrogramConfig):
     """MuQ: a 2-D convolution front end, a Conformer encoder and a token head (section 3.1; defaults: the published model).
 
@@ -223,6 +236,7 @@ class MuQConfig(SpectrogramConfig):
         conv_depthwise_kernel_size: frames seen by the convolution module, odd.
         hidden_act: activation of feed-forward and convolution modules.
         rotary_base: base of the rotary frequencies.
+        rope_parameters: transformers' spelling of the same, `{"rope_type": "default", "rope_theta": base}`; read, not kept.
         layer_norm_eps: epsilon of the layer norms.
         hidden_dropout, activation_dropout, attention_dropout, conv_dropout: dropout probabilities.
         num_codebooks, codebook_size, codebook_dim, projection_depth, quantizer_type: the target tokens, see [`MelRVQConfig`];
@@ -271,6 +285,7 @@ class MuQConfig(SpectrogramConfig):
         classifier_layers: int = 1,
         classifier_dropout: float = 0.0,
         classifier_clip_seconds: float | None = None,
+        rope_parameters: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -333,7 +348,7 @@ class MuQConfig(SpectrogramConfig):
         self.intermediate_size = intermediate_size
         self.conv_depthwise_kernel_size = conv_depthwise_kernel_size
         self.hidden_act = hidden_act
-        self.rotary_base = rotary_base
+        self.rotary_base = rotary_base if rope_parameters is None else _rotary_base(rope_parameters)
         self.layer_norm_eps = layer_norm_eps
         self.hidden_dropout = hidden_dropout
         self.activation_dropout = activation_dropout

@@ -34,6 +34,7 @@ class MuQMuLanConfig(PreTrainedConfig):
         clip_rule: how longer audio becomes one vector. "duration": mean of the clips' vectors, weighted by their length;
             "published": the rule of the published package, where a last short clip is completed with the beginning of the
             audio, counts like a whole one, and the mean is not normalised again.
+        initializer_range: standard deviation of new weights between the towers and the joint space, as in [`MuQConfig`].
     """
 
     model_type = "muq_mulan"
@@ -54,6 +55,7 @@ class MuQMuLanConfig(PreTrainedConfig):
         contrastive_loss: str = "decoupled",
         clip_seconds: float = 10.0,
         clip_rule: str = "duration",
+        initializer_range: float | None = None,
         **kwargs,
     ):
         if not __name__.startswith("transformers_modules"):  # an installed package answers for itself, not the Hub's copy
@@ -90,6 +92,7 @@ class MuQMuLanConfig(PreTrainedConfig):
         self.contrastive_loss = contrastive_loss
         self.clip_seconds = clip_seconds
         self.clip_rule = clip_rule
+        self.initializer_range = initializer_range
         if self.clip_samples < self.audio_config.min_samples or self.clip_samples % self.audio_config.samples_per_frame:
             frame_seconds = 1 / self.audio_config.frame_rate
             raise ValueError(f"`clip_seconds` must be a positive multiple of {frame_seconds} s (one frame), got {clip_seconds}.")

@@ -37,6 +37,7 @@ class MelRVQModel(MuQPreTrainedModel):
     base_model_prefix = "mel_rvq"
     supports_gradient_checkpointing = False
     _no_split_modules = []
+    _can_record_outputs = None
     _keep_in_fp32_modules_strict = ["quantizer"]
     _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^muq\."]
 

@@ -15,7 +15,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .batches_muq import is_traced, valid_lengths
 from .configuration_muq import MuQConfig
-from .conformer_muq import ConformerEncoder
+from .conformer_muq import Attention, ConformerEncoder, ConformerLayer
 from .fast_front_end_muq import can_take_over, fast_front_end
 from .front_end_muq import ConvFrontEnd
 from .layers_muq import hidden_state_indices
@@ -60,6 +60,7 @@ class MuQForPreTrainingOutput(ModelOutput):
     target_tokens: torch.LongTensor | None = None
     token_mask: torch.BoolTensor | None = None
     hidden_states: tuple[torch.FloatTensor | None, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @contextmanager
@@ -94,14 +95,12 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _keep_in_fp32_modules_strict = NORMS
+    _can_record_outputs = {"hidden_states": ConformerLayer, "attentions": Attention}
 
     @torch.no_grad()
     def _init_weights(self, module):
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                bound = 1 / math.sqrt(module.weight[0].numel())
-                init.uniform_(module.bias, -bound, bound)
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            self._init_linear_map(module, math.sqrt(module.weight[0].numel()))
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight)
         elif isinstance(module, (nn.LayerNorm, nn.modules.batchnorm._BatchNorm)):
@@ -117,6 +116,17 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
             module.reset_parameters()
         elif hasattr(module, "unused_steps"):
             init.zeros_(module.unused_steps)
+
+    def _init_linear_map(self, module, root_of_inputs: float) -> None:
+        """Normal with `config.initializer_range`, or where that is None uniform as in the published training."""
+        if self.config.initializer_range is not None:
+            init.normal_(module.weight, std=self.config.initializer_range)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+            return
+        init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+        if module.bias is not None:
+            init.uniform_(module.bias, -1 / root_of_inputs, 1 / root_of_inputs)
 
     def get_input_embeddings(self):
         """None: music is no sequence of ids. Libraries that ask, to leave embeddings out of a quantisation, are told so."""
@@ -252,6 +262,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         codebook_weights: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
+        output_attentions: bool | None = None,
         return_loss: bool = True,
         return_logits: bool = True,
         return_dict: bool | None = None,
@@ -271,9 +282,12 @@ class MuQForPreTraining(MuQPreTrainedModel):
         if not (return_loss or return_logits):
             raise ValueError("`return_loss` and `return_logits` are both False: nothing is left to return.")
         if not return_loss:
-            outputs = self.muq(input_values, output_hidden_states=[*wanted, -1], return_dict=True)
-            logits = self._logits(outputs.last_hidden_state)
-            return MuQForPreTrainingOutput(logits=logits, hidden_states=keep_wanted(outputs.hidden_states, wanted))
+            outputs = self.muq(input_values, None, [*wanted, -1], output_attentions, return_dict=True)
+            return MuQForPreTrainingOutput(
+                logits=self._logits(outputs.last_hidden_state),
+                hidden_states=keep_wanted(outputs.hidden_states, wanted),
+                attentions=outputs.attentions,
+            )
 
         if target_tokens is None:
             target_tokens = self.tokenize(input_values)
@@ -296,7 +310,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             )
         device = input_values.device
         masked = apply_block_mask(input_values, block_mask.to(device), mask_noise.to(device), block_samples)
-        outputs = self.muq(masked, output_hidden_states=[*wanted, -1], return_dict=True)
+        outputs = self.muq(masked, None, [*wanted, -1], output_attentions, return_dict=True)
         states, places, target_tokens = outputs.last_hidden_state[:, :N], places.to(device), target_tokens[:, :N]
         logits = self._logits(states) if return_logits else None
         chosen = self._logits(states.flatten(0, 1)[places]) if logits is None else logits.flatten(0, 1)[places]
@@ -311,6 +325,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             target_tokens=target_tokens,
             token_mask=token_mask,
             hidden_states=keep_wanted(outputs.hidden_states, wanted),
+            attentions=outputs.attentions,
         )
 
     def _require_whole_clips(self, input_values, target_tokens, block_mask, block_samples) -> None:

@@ -80,10 +80,13 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         input_values: torch.Tensor,
         padding_mask: torch.Tensor | None = None,
         clip_rule: str | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Music [B, S] at `config.sampling_rate`, of any length → `.pooler_output` [B, P], see [`MuQMuLanAudioModel`]."""
-        return self.audio_model(input_values, padding_mask, clip_rule, return_dict=True)
+        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        return self.audio_model(input_values, padding_mask, clip_rule, **wanted, return_dict=True)
 
     @can_return_tuple
     def get_text_features(
@@ -91,10 +94,13 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Texts [B, N] → `.pooler_output` [B, P], see [`MuQMuLanTextModel`]."""
-        return self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True)
+        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        return self.text_model(input_ids, attention_mask, token_type_ids, **wanted, return_dict=True)
 
     @can_return_tuple
     def forward(

@@ -27,16 +27,14 @@ class MuQMuLanPreTrainedModel(MuQPreTrainedModel):
     base_model_prefix = "muq_mulan"
     input_modalities = ("audio", "text")
     _no_split_modules = ["AdapterLayer"]
-    _keep_in_fp32_modules_strict = None  # each tower names its own
+    _keep_in_fp32_modules_strict = None  # each tower names its own, and so
+    _can_record_outputs = None
     _model_types = (MuQMuLanConfig.model_type,)
 
     @torch.no_grad()
     def _init_weights(self, module):
         if isinstance(module, nn.Linear):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                bound = 1 / math.sqrt(module.in_features)
-                init.uniform_(module.bias, -bound, bound)
+            self._init_linear_map(module, math.sqrt(module.in_features))
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
         elif isinstance(module, AdapterAttention):

@@ -12,6 +12,12 @@ def test_defaults_are_the_published_rates():
     assert config.mask_frames == 10
 
 
+def test_rotary_base_in_the_spelling_of_transformers():
+    assert MuQConfig(rope_parameters={"rope_type": "default", "rope_theta": 500.0}).rotary_base == 500.0
+    with pytest.raises(ValueError, match="rope_parameters.*'default'"):
+        MuQConfig(rope_parameters={"rope_type": "yarn", "rope_theta": 500.0})
+
+
 @pytest.mark.parametrize("preset", ["tiny", "base", "large"])
 def test_presets_take_overrides(preset):
     assert MuQConfig.from_preset(preset, num_hidden_layers=2).num_hidden_layers == 2

@@ -493,6 +493,31 @@ def test_a_saved_adapter_is_what_was_trained(micro_folder, tmp_path):
         torch.testing.assert_close(again.eval()(wave).logits, model.eval()(wave).logits, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("model_class", [MuQForPreTraining, MuQForSequenceClassification])
+def test_new_weights_have_the_deviation_of_the_configuration(model_class):
+    model = model_class(MuQConfig(**MICRO, initializer_range=0.5))
+    weights = torch.cat([m.weight.flatten() for m in model.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))])
+    assert weights.std().item() == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("model_class", [MuQForSequenceClassification, MuQForAudioFrameClassification])
+def test_the_feature_encoder_can_be_frozen_alone(micro_config, model_class):
+    model = model_class(micro_config).train()
+    model.freeze_feature_encoder()
+    before = copy.deepcopy(dict(model.muq.front_end.named_buffers()))
+    model(torch.randn(2, 9600)).logits.sum().backward()
+    assert all(parameter.grad is None for parameter in model.muq.front_end.parameters())
+    assert all(parameter.grad is not None for parameter in model.muq.encoder.layers[0].ffn1.parameters())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.muq.front_end.named_buffers())
+
+
+def test_pretraining_gives_attentions(micro_config):
+    model = MuQForPreTraining(micro_config).eval()
+    for return_loss in (True, False):
+        output = model(torch.randn(1, 9600), return_loss=return_loss, output_attentions=True)
+        assert [tuple(weights.shape) for weights in output.attentions] == 3 * [(1, 4, 10, 10)]
+
+
 MODEL_CLASSES = (MuQModel, MuQForPreTraining, MuQForSequenceClassification, MuQForAudioFrameClassification, MelRVQModel)
 
 
