@@ -37,9 +37,9 @@ PIPELINE_TAGS = {"muq": "feature-extraction", "mel_rvq": "feature-extraction", "
 
 
 def card_data_of(source: str | Path) -> tuple[str | None, str | None]:
-    """Licence and base model that are known for a Hub id or a folder with a card; None where nothing says so.
+    """(licence, base model) of a Hub id or a folder with a card; None for what is unknown.
 
-    Of a card only what looks like a licence or a Hub id is taken: it is another's text, and comes into a card of ours.
+    A card is text of strangers that is written into a card of ours, so only what looks like a licence or a Hub id is read.
     """
     if str(source) in PUBLISHED_LICENCES:
         return PUBLISHED_LICENCES[str(source)], str(source)

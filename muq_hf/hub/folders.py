@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all, and hold nothing of a stranger's but weights and settings."""
+"""Output folders that are complete or absent, and take only weights and settings from a stranger's folder."""
 
 import fnmatch
 import json
@@ -57,9 +57,9 @@ def new_folder(output: str | Path) -> Iterator[Path]:
 
 
 def copy_model_files(model: Path, folder: Path) -> None:
-    """The files of a trained model that stand on the list, without references to code and without the places of its music.
+    """Copy the listed files of a trained model, without references to code and without the folders of its training music.
 
-    Links are left out, save those of the Hub's cache, which lead into the cache of the same model.
+    Symbolic links are left out, except those inside the Hub's cache of the same model.
     """
     blobs = (model.resolve().parent.parent / "blobs").resolve()
     for file in sorted(model.iterdir()):

@@ -5,10 +5,10 @@ from torch import nn
 
 
 class _KeepsStatisticsWhenFrozen:
-    """Goes before a batch norm in the bases: with a frozen weight it computes in training what it computes in evaluation.
+    """Mixin for a batch norm: while its weight is frozen, training computes the same as evaluation.
 
-    Adapters save no running statistics, and a frozen base model is not saved at all: statistics that moved while these were
-    trained would be lost, and what is loaded again would be another model than the one that was trained.
+    An adapter file holds no running statistics. If they moved during the training of an adapter, the base model that it is
+    loaded onto later would not be the one that it was trained with.
     """
 
     def forward(self, x):

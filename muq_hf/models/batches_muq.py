@@ -4,7 +4,7 @@ import torch
 
 
 def is_traced() -> bool:
-    """Whether values are unknown yet: the model is being compiled or exported."""
+    """Whether the model is being compiled or exported, so that tensors have no values yet."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -17,9 +17,9 @@ def valid_lengths(
     """Check a batch and return each item's number of samples [B], or None where nothing is padded.
 
     Raises ValueError for a batch that is not [B, S] or empty, for a mask of another shape or not padded on the right alone, and
-    for items shorter than `min_samples`. Two checks are left out, of padding on the right and of the shortest item: while the
-    model is traced or compiled, when a mask has no values yet, and for a mask on a GPU, where reading values would make the
-    program wait for all work that it has queued. Masks of the feature extractors fulfil them.
+    for items shorter than `min_samples`. The last two checks read the mask's values. They are left out while the model is
+    traced or compiled, and for a mask on a GPU, where reading would make the program wait for all the work that it has queued;
+    the masks of the feature extractors pass them.
     """
     if input_values.ndim != 2:
         raise ValueError(

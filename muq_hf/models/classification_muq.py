@@ -30,7 +30,7 @@ class LayerMean(nn.Module):
 
 
 class _MuQClassifier(MuQPreTrainedModel):
-    """What both classifiers share: the encoder, and the choice of the last or of a learned mean of all hidden states."""
+    """The encoder of both classifiers. They read its last hidden state, or a learned mean of all hidden states."""
 
     _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^quantizer\."]
 
@@ -59,7 +59,7 @@ class _MuQClassifier(MuQPreTrainedModel):
                 module.requires_grad_(False)  # which keeps their statistics too
 
     def freeze_feature_encoder(self) -> None:
-        """Train without the convolutions that come before the Conformer, as scripts for Wav2Vec2 do."""
+        """Leave the convolutions before the Conformer out of the training, as scripts for Wav2Vec2 do."""
         self.muq.front_end.requires_grad_(False)
 
     def train(self, mode: bool = True):

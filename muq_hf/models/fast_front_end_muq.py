@@ -1,9 +1,9 @@
-"""The front end of `front_end_muq` once more, for inference: the same numbers in less time and memory.
+"""A faster way to compute the front end in inference: the numbers of `front_end_muq` in less time and memory.
 
-`can_take_over` says where: only where nobody would notice, because reading the modules' weights gives what calling them would.
-Batch norms are folded into the convolutions before them. On a CPU wide models go item by item and some seconds at a time, so
-that memory stays bounded and no work is done on padding; 3×3 convolutions are then Winograd's where the processor's library
-does not outrun them.
+`can_take_over` decides whether it is used: reading the modules' weights must give what calling the modules would. The tricks:
+- Batch norms are folded into the convolutions before them.
+- On a CPU, wide models compute item by item and a few seconds at a time: memory stays bounded, and padding costs nothing.
+- On a CPU without AVX-512, 3×3 convolutions are Winograd's.
 """
 
 import torch
@@ -37,9 +37,9 @@ def can_skip_call(kind: type, *modules: nn.Module) -> bool:
 
 
 def can_take_over(front_end: ConvFrontEnd, mel: torch.Tensor) -> bool:
-    """True for plain inference: nothing is traced, trained, cast by autocast or wants the call of a part of `front_end`.
+    """True for plain inference: no tracing, gradients, training mode or autocast, and no module that has to be called.
 
-    The projection is called in any case, and so may be of any kind, quantized for instance.
+    The projection may be of any kind, for instance quantized, because the fast way calls it too.
     """
     device = mel.device
     if is_traced() or torch.is_grad_enabled() or torch.is_autocast_enabled(device.type):
@@ -54,7 +54,7 @@ def can_take_over(front_end: ConvFrontEnd, mel: torch.Tensor) -> bool:
         and can_skip_call(ConvBlock, *blocks)
         and can_skip_call(nn.Conv2d, *convolutions)
         and can_skip_call(FreezableBatchNorm2d, *norms)
-        and can_skip_call(type(projection), projection)  # its one call is not cut into several before a hook's eyes
+        and can_skip_call(type(projection), projection)  # a hook expects one call for the whole batch
     )
 
 

@@ -20,7 +20,7 @@ HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "re
 
 
 def hub_arguments_of(kwargs: dict) -> dict:
-    """Those that say where on the Hub, and how, a file is looked for."""
+    """The arguments of `from_pretrained` that decide where a file is looked for on the Hub."""
     return {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
 
 
@@ -39,12 +39,11 @@ class LoadingMixin:
     def from_pretrained(
         cls, pretrained_model_name_or_path, *model_args, ignore_mismatched_sizes=False, output_loading_info=False, **kwargs
     ):
-        """As in transformers; besides, the id or folder of a published MuQ is converted in memory, and so is one of ours that
-        holds the convolution modules in their first layout.
+        """As in transformers. Two other formats are converted in memory: the published one, and that of the first folders of
+        this package, whose convolution modules were one-dimensional.
 
-        Raises ValueError for a model of another type, and for a checkpoint that lacks tensors of the encoder or has tensors in
-        other shapes, of the published format also for tensors that nobody knows; OSError for a file that is no complete
-        safetensors file. Both name file and tensor.
+        Raises ValueError if the model is of another type, if tensors of the encoder are missing or have another shape, and for
+        an unknown tensor in a published checkpoint; OSError if the file is damaged. Both name the file and the tensor.
         """
         source, where = pretrained_model_name_or_path, pretrained_model_name_or_path
         if source is not None and kwargs.get("state_dict") is None:
@@ -77,8 +76,8 @@ class LoadingMixin:
         model.name_or_path = model.config._name_or_path = "" if where is None else str(pretrained_model_name_or_path)
         if info["mismatched_keys"] and not ignore_mismatched_sizes:
             key, found, needed = sorted(info["mismatched_keys"])[0]
-            cure = "" if cls._must_be_loaded(key) else " To start this part anew, pass `ignore_mismatched_sizes=True`."
-            raise ValueError(f"{where}: tensor {key!r} has shape {tuple(found)}, the model needs {tuple(needed)}.{cure}")
+            advice = "" if cls._must_be_loaded(key) else " To start this part anew, pass `ignore_mismatched_sizes=True`."
+            raise ValueError(f"{where}: tensor {key!r} has shape {tuple(found)}, the model needs {tuple(needed)}.{advice}")
         missing = sorted(key for key in info["missing_keys"] if cls._must_be_loaded(key))
         if missing:
             raise ValueError(
@@ -88,7 +87,7 @@ class LoadingMixin:
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """As in transformers; a model whose code came out of an exported folder takes all of that code along."""
+        """As in transformers. A model that was loaded with the code of an exported folder copies all of that code too."""
         if __name__.startswith("transformers_modules"):
             copy_code(self.name_or_path, save_directory, self.config)
         super().save_pretrained(save_directory, **kwargs)
@@ -100,7 +99,7 @@ class LoadingMixin:
         return self
 
     def _freeze_fixed_parts(self) -> None:
-        """No gradients for what never learns: loading gives them to every parameter."""
+        """Switch off the gradients of parameters that are never trained; loading switches them on for all."""
 
     @classmethod
     def _is_published(cls, config: dict) -> bool:

@@ -1,4 +1,4 @@
-"""Mel-RVQ: music → tokens, on its own (arXiv 2501.01108, section 3.2)."""
+"""Mel-RVQ, the tokenizer: music → tokens (arXiv 2501.01108, section 3.2)."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from .windowing_muq import FRONT_END_STRIDE
 class MelRVQOutput(ModelOutput):
     """Output of [`MelRVQModel`]: loss and its three parts; codes [B, N, K]; quantized [B, N, D].
 
-    residual_energy: [K] mean square of what is left over after each codebook.
+    residual_energy: [K] mean square of the residual after each codebook.
     """
 
     loss: torch.FloatTensor | None = None
@@ -31,7 +31,7 @@ class MelRVQOutput(ModelOutput):
 
 
 class MelRVQModel(MuQPreTrainedModel):
-    """The tokenizer on its own: four mel frames → K codes, 25 times a second (section 3.2)."""
+    """Four mel frames → K codes, 25 times a second (section 3.2)."""
 
     config_class = MelRVQConfig
     base_model_prefix = "mel_rvq"
@@ -50,7 +50,7 @@ class MelRVQModel(MuQPreTrainedModel):
     def features(self, input_values: torch.Tensor) -> torch.Tensor:
         """[B, S] waveforms of one length → [B, S // samples_per_frame, input_size] vectors to quantize.
 
-        Raises ValueError for malformed batches, and if what is quantized are a teacher's latents.
+        Raises ValueError for malformed batches, and if the tokenizer quantizes a teacher's latents.
         """
         self._require_mel("computed from waveforms")
         valid_lengths(input_values, None, self.config.min_samples)

@@ -65,7 +65,7 @@ class MuQForPreTrainingOutput(ModelOutput):
 
 @contextmanager
 def _frozen_batch_statistics(model: nn.Module):
-    """While activations are computed again for the backward pass, leave the running statistics alone."""
+    """Keep the running statistics as they are while activations are computed again for the backward pass."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     counts = [norm.num_batches_tracked.clone() for norm in norms]
@@ -129,7 +129,7 @@ class MuQPreTrainedModel(LoadingMixin, PreTrainedModel):
             init.uniform_(module.bias, -1 / root_of_inputs, 1 / root_of_inputs)
 
     def get_input_embeddings(self):
-        """None: music is no sequence of ids. Libraries that ask, to leave embeddings out of a quantisation, are told so."""
+        """None: the input is music, not ids. Quantisation by torchao asks for it, to leave embeddings out."""
         return None
 
     def _get_feat_extract_output_lengths(self, input_lengths):
@@ -220,10 +220,10 @@ def keep_wanted(states: tuple, wanted: set[int]) -> tuple | None:
 
 
 class MuQForPreTraining(MuQPreTrainedModel):
-    """Masked token prediction: hear noise in place of masked blocks, name the tokens of the clean music (section 3.3).
+    """Masked token prediction: masked blocks are replaced by noise, and the tokens of the clean music predicted (section 3.3).
 
-    An encoder alone can be loaded too, its head then starts anew; its tokenizer, which would mean nothing, only where it is a
-    random projection or none (`quantizer_type="none"`, with targets from elsewhere).
+    A checkpoint of the encoder alone can be loaded too. The head is then new. A trained tokenizer cannot be: choose
+    `quantizer_type="none"`, and pass targets, or `quantizer_type="random_projection"`, which is not trained.
     """
 
     _keep_in_fp32_modules_strict = [*NORMS, "quantizer"]  # tokens must not depend on the dtype
@@ -300,7 +300,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             mask_noise = draw_noise(S, B, config.mask_noise_std, generator)
         self._require_whole_clips(input_values, target_tokens, block_mask, block_samples)
         N = min(target_tokens.shape[1], self._get_feat_extract_output_lengths(S))
-        # The masked tokens are found where the mask was drawn, on the CPU, so that no GPU is waited for.
+        # The mask is drawn on the CPU. Finding its tokens there, too, does not make the program wait for a GPU.
         token_mask = spread(block_mask, config.mask_frames, N)  # [B, N]
         places = token_mask.flatten().nonzero().squeeze(1)  # [masked]
         if not is_traced() and len(places) == 0:

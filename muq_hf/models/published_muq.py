@@ -8,7 +8,7 @@ import re
 import torch
 
 
-# Tensors of the published files that nothing computes with, and why they may go.
+# Tensors of the published files that no computation uses, and why.
 UNUSED_KEYS = {
     r"cls_token": "never read by the published forward",
     r"conformer\.pos_conv_embed\..*": "a convolutional position embedding that rotary positions replaced",
@@ -120,8 +120,8 @@ def convert_state_dict(published: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 def reshaped(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor `name` of an older layout in the shape it has here, where convolutions of kernel size 1 are linear maps and
-    the depthwise convolution is two-dimensional; any other tensor as it is."""
+    """The tensor `name` in the shape that it has here: convolutions of kernel size 1 are linear maps, and the depthwise
+    convolution is two-dimensional. Other tensors stay as they are."""
     if tensor.ndim == 3 and re.search(LINEAR_MAPS, name):
         return tensor.squeeze(2)  # [out, in, 1] → [out, in]
     if tensor.ndim == 3 and re.search(DEPTHWISE, name):

@@ -34,7 +34,7 @@ KNOWN_TOWERS = {
     "FacebookAI/xlm-roberta-base": XLM_ROBERTA_BASE,
 }
 
-# Tensors of the published file that nothing computes with, and why they may go.
+# Tensors of the published file that no computation uses, and why.
 UNUSED_MULAN_KEYS = {
     r"audio\.aggregator\..*": "a mixture of layers that the published forward never calls",
     r"audio\.model\.(model\.)?(linear|rvq)\..*": "token head and targets of the encoder's own pretraining",
@@ -67,8 +67,8 @@ def is_published_mulan_config(config: dict) -> bool:
 def tower_config(part: str, published: dict, source, given=None, hub_arguments: dict | None = None) -> dict:
     """Configuration of the tower `part`, "audio_model" or "text_model", of the published model in `source`.
 
-    From the first of these that there is: `given` (folder or Hub id); PART/config.json in `source`; the configuration that is
-    known here by name; the repository of that name. Raises OSError that says which file is missing.
+    The first of these that exists: `given` (folder or Hub id); PART/config.json in `source`; an entry of `KNOWN_TOWERS`; the
+    repository that the published configuration names. Raises OSError that says which file is missing.
     """
     place, arguments = tower_source(part, published, source, given, "config.json", hub_arguments)
     if place in KNOWN_TOWERS and given is None:

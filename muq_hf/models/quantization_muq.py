@@ -45,7 +45,7 @@ def projection(in_size: int, out_size: int, depth: int) -> nn.Module:
 class QuantizerOutput:
     """quantized: [B, N, D], the sum of all decodings; codes: [B, N, K]; the losses are scalars.
 
-    residual_energy: [K] mean square of what is left over after each step.
+    residual_energy: [K] mean square of the residual after each step.
     """
 
     quantized: torch.Tensor
@@ -90,10 +90,10 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _replace_stale_codes(self, latents, codes):
-        """Give codes that nothing chose for `stale_steps` steps the direction of random inputs of this batch.
+        """Replace codes that were not chosen for `stale_steps` steps by the directions of random inputs of this batch.
 
-        With several processes a code is unused if no process chose it, and all take the replacements of the first. It is not
-        looked whether there are such codes at all: a GPU would have to be waited for to know.
+        With several processes a code is unused if no process chose it, and all take the replacements of the first. Whether there
+        are such codes at all is not checked: reading the answer would make the program wait for a GPU.
         """
         V = len(self.unused_steps)
         distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
@@ -124,7 +124,7 @@ class Float32Module(nn.Module):
 
 
 class ResidualVectorQuantizer(Float32Module):
-    """K steps, each quantizing what the steps before left over (arXiv 2107.03312)."""
+    """K steps, each quantizing the residual of the steps before (arXiv 2107.03312)."""
 
     def __init__(self, input_size, num_codebooks, codebook_size, codebook_dim, projection_depth=1, stale_steps=100):
         super().__init__()

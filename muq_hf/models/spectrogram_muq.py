@@ -39,7 +39,7 @@ def reflect_ends(waveform: torch.Tensor, lengths: torch.Tensor | None, width: in
         return F.pad(waveform.unsqueeze(1), (width, width), mode="reflect").squeeze(1)
     steps = torch.arange(width, device=waveform.device)
     ends = lengths.unsqueeze(1)  # [B, 1]
-    places = (ends - 2 - steps).clamp(min=0)  # inside the music even where nobody could check that an item is long enough
+    places = (ends - 2 - steps).clamp(min=0)  # where lengths are not checked an item may be too short
     tail = waveform.gather(1, places)  # [B, width]
     start = waveform[:, 1 : width + 1].flip(1)
     extended = torch.cat([start, waveform, torch.zeros_like(start)], dim=1)
@@ -59,7 +59,7 @@ class LogMelSpectrogram(nn.Module):
 
     @torch.no_grad()
     def reset_buffers(self) -> None:
-        """Compute both tables anew; called again after a model was built without memory ("meta" device)."""
+        """Compute both tables; called again after a model was built on the "meta" device, where tensors have no values."""
         if self.window.is_meta:
             return
         config = self.config

@@ -27,7 +27,7 @@ class MuQMuLanPreTrainedModel(MuQPreTrainedModel):
     base_model_prefix = "muq_mulan"
     input_modalities = ("audio", "text")
     _no_split_modules = ["AdapterLayer"]
-    _keep_in_fp32_modules_strict = None  # each tower names its own, and so
+    _keep_in_fp32_modules_strict = None  # the encoders inside have lists of their own
     _can_record_outputs = None
     _model_types = (MuQMuLanConfig.model_type,)
 
@@ -88,7 +88,7 @@ class MuQMuLanAudioModel(MuQMuLanPreTrainedModel):
         wanted = (_or_configured(output_hidden_states, config.output_hidden_states), output_attentions)
         if rule == "duration" and S <= config.clip_samples:
             return self._embed(input_values, padding_mask if lengths is not None else None, *wanted)
-        # Not a check: how many clips there are depends on the lengths, so that a GPU has to be waited for here.
+        # The number of clips depends on the lengths, so they are read here even from a GPU.
         num_samples = [S] * B if lengths is None else lengths.tolist()
         samples_per_frame = config.audio_config.samples_per_frame
         plans = [plan_clips(n, config.clip_samples, rule, samples_per_frame, config.min_samples) for n in num_samples]
@@ -98,7 +98,7 @@ class MuQMuLanAudioModel(MuQMuLanPreTrainedModel):
         return output
 
     def _embed_clips(self, batch: ClipBatch, *wanted) -> BaseModelOutputWithPooling:
-        """All clips at once in training, whose batch statistics they share; else some at a time."""
+        """In training all clips at once, because they share batch statistics; in evaluation `CLIPS_AT_ONCE` at a time."""
         N, C = batch.clips.shape
         mask = (torch.arange(C, device=batch.clips.device) < batch.lengths.unsqueeze(1)).long()
         at_once = N if self.training else CLIPS_AT_ONCE
@@ -119,7 +119,7 @@ class MuQMuLanAudioModel(MuQMuLanPreTrainedModel):
 
 
 def _or_configured(wanted: bool | None, configured: bool) -> bool | None:
-    """What the caller wants, else what the configuration of both towers says; None leaves it to the tower's own."""
+    """The caller's choice, else True if the configuration of both towers says so; None leaves it to the tower's own."""
     return True if wanted is None and configured else wanted
 
 

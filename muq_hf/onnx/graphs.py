@@ -33,7 +33,7 @@ class Encoder(nn.Module):
     def forward(self, mel, mel_lengths):
         frames = self.front_end(mel, mel_lengths)
         lengths = self.front_end.num_frames(mel_lengths)
-        # Asked for attentions, the encoder uses its plain attention, whose operators every runtime knows.
+        # With `output_attentions` the encoder computes attention by plain operators, which every runtime has.
         last, states, _ = self.encoder(frames, lengths, set(self.layers), output_attentions=True)
         frame_mask = (torch.arange(frames.shape[1], device=frames.device) < lengths.unsqueeze(1)).long()
         return last, frame_mask, *(states[layer] for layer in self.layers)

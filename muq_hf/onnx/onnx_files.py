@@ -133,7 +133,7 @@ class _Writer:
         self.rows: list[Row] = []
 
     def write(self, name: str, parts: list[Part], cases: list[Case], about: dict[str, str]) -> None:
-        """`name`.onnx and its variants from parts whose last one is what other precisions change."""
+        """Write `name`.onnx and its variants; only the last part is converted to other precisions."""
         traced = {part.name: self.scratch / f"{name}.{part.name}.onnx" for part in parts}
         for part in parts:
             trace(part, traced[part.name])

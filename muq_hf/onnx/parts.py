@@ -1,4 +1,4 @@
-"""The graphs that each model becomes: which modules, in which order, with which names and axes."""
+"""The parts of each model's ONNX graph: their modules, order, names and axes."""
 
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ def text_parts(model: MuQMuLanTextModel) -> list[Part]:
 
 
 def _mel_inputs(items: str, num_mel_bins: int) -> tuple[dict[str, Axes], tuple[torch.Tensor, ...]]:
-    """What the part behind the mel takes, and an example of it."""
+    """Inputs of the part after the mel spectrogram, and an example of them."""
     names = {"mel": (items, None, "mel_frames"), "mel_lengths": (items,)}
     return names, (torch.zeros(6, num_mel_bins, 203), torch.full((6,), 203))
 

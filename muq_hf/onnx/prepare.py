@@ -1,4 +1,4 @@
-"""A model whose modules are those that ONNX runtimes run, and quantise, best. The numbers stay the same."""
+"""Replaces modules by ones that ONNX runtimes run and quantise best. The numbers stay the same."""
 
 import torch
 from torch import nn

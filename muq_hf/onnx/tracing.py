@@ -37,7 +37,7 @@ def trace(part: Part, path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the tools' notes on libraries that are not installed, on their own deprecations and on other ways to use them."""
+    """Silence the exporter's warnings: missing optional libraries, deprecations of its own, other ways to call it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = logging.root.manager.disable
