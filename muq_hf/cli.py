@@ -71,14 +71,10 @@ class Group(TyperGroup):
     def __init__(self, *, path: str = "", **settings):
         super().__init__(**settings)
         self.path = path
-        for words, entry in (GROUPS | COMMANDS if path == "" else COMMANDS).items():
+        for words, entry in (COMMANDS | GROUPS).items():
             parent, _, name = words.rpartition(" ")
             if parent == path:
                 self.add_command(_stub(name, entry))
-
-    def list_commands(self, ctx) -> list[str]:
-        """As in the tables; groups after the commands of the same panel."""
-        return sorted(self.commands, key=lambda name: (f"{self.path} {name}".strip() in GROUPS, list(self.commands).index(name)))
 
     def resolve_command(self, ctx, args: list[str]):
         name, stub, rest = super().resolve_command(ctx, args)

@@ -49,7 +49,7 @@ def require_folder_or_id(model: str) -> str:
 
 
 def announce(own: str) -> None:
-    """Say on stderr whose weights these are."""
+    """Print a line on stderr: these are the package's own weights, under which licence."""
     print(
         f"Model: {short_name(own)}, muq_hf's own small weights (CC-BY-SA-4.0). They are neither those of MuQ's authors nor those "
         "of the paper.",

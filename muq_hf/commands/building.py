@@ -27,8 +27,10 @@ class Command(TyperCommand):
 class DeferredCommand(TyperCommand):
     """A command whose options are known only after an import that takes seconds.
 
-    check: is called with the arguments before that import, and raises ValueError for those that cannot be right; function: →
-    the function to build the command from; rewrite: arguments → arguments, with the function's help.
+    Args:
+        function: imports, and returns the function that the command is built from.
+        check: called with the arguments before that; raises ValueError for those that are certainly wrong.
+        rewrite: called with the arguments after it; returns them in the spelling that the options take.
     """
 
     def __init__(

@@ -55,6 +55,6 @@ def run(
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        said = {"model": short_name(folder), "manifest": manifest, "label": label, "template": template}
-        output.write_text(json.dumps({**said, **scores}, indent=1) + "\n", encoding="utf-8")
+        settings = {"model": short_name(folder), "manifest": manifest, "label": label, "template": template}
+        output.write_text(json.dumps({**settings, **scores}, indent=1) + "\n", encoding="utf-8")
     return DONE
