@@ -19,12 +19,13 @@ def run(
     output: NewFolder,
     licence: Licence = None,
     base_model: BaseModel = None,
+    example: Annotated[str | None, typer.Option(help="music file to put into the folder, for the widget of its page")] = None,
 ) -> int:
     from ..checkpoints import require_folder_or_id
     from ..hub.hub_folder import export_hub
     from ..loader import without_weight_bars
 
     with without_weight_bars():
-        export_hub(require_folder_or_id(model), output, licence=licence, base_model=base_model)
+        export_hub(require_folder_or_id(model), output, licence=licence, base_model=base_model, example=example)
     print(f"Wrote {output}.")
     return DONE

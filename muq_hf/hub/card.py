@@ -13,6 +13,9 @@ PUBLISHED_LICENCES = {  # Hub id of the authors' weights: licence, from their mo
     "OpenMuQ/MuQ-MuLan-large": "cc-by-nc-4.0",
 }
 
+PUBLISHED_LANGUAGES = {"OpenMuQ/MuQ-MuLan-large": ["en", "zh"]}  # of the texts it was trained on (arXiv 2501.01108)
+LANGUAGE = re.compile(r"[a-z]{2,3}")
+WIDGET_LABELS = "a calm piano, heavy metal, a string orchestra"
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 
@@ -52,14 +55,45 @@ def card_data_of(source: str | Path) -> tuple[str | None, str | None]:
     return licence or PUBLISHED_LICENCES.get(base_model), base_model
 
 
-def model_card(model_type: str, name: str, licence: str, base_model: str | None) -> ModelCard:
-    """A card with valid Hub metadata. `name`: the folder's name, as it stands in the usage example."""
+def described_in(source: str | Path, base_model: str | None) -> dict[str, list[str]]:
+    """`language` (of the texts) and `datasets` (Hub ids) from the card of a folder, else what is known of its base model.
+
+    As with the licence, only what looks like one is taken.
+    """
+    data = read_card_data(source)
+    known = {"language": PUBLISHED_LANGUAGES.get(base_model, []), "datasets": []}
+    for name, pattern in (("language", LANGUAGE), ("datasets", HUB_ID)):
+        given = getattr(data, name, None) or []
+        items = [given] if isinstance(given, str) else given
+        known[name] = [item for item in items if isinstance(item, str) and pattern.fullmatch(item)] or known[name]
+    return {name: items for name, items in known.items() if items}
+
+
+def model_card(
+    model_type: str,
+    name: str,
+    licence: str,
+    base_model: str | None,
+    described: dict[str, list[str]] | None = None,
+    example: str | None = None,
+) -> ModelCard:
+    """A card with valid Hub metadata.
+
+    name: the folder's, as it stands in the usage example; described: see `described_in`; example: a music file in the folder,
+    for the Hub's widget.
+    """
+    widget = {}
+    if example is not None:
+        labels = {"candidate_labels": WIDGET_LABELS} if model_type == "muq_mulan" else {}
+        widget["widget"] = [{"src": example, "example_title": "Example", **labels}]
     data = ModelCardData(
         license=licence,
         base_model=base_model,
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[model_type],
         tags=["music", "audio", model_type],
+        **(described or {}),
+        **widget,
     )
     origin = f"Weights of {base_model}, in the layout of transformers." if base_model else "Weights in the layout of muq_hf."
     return card(data, name, origin, USAGE[model_type].format(name=name), [("## Citation", CITATION)], notes=CODE)

@@ -15,7 +15,7 @@ from ..models.modeling_muq_mulan import MuQMuLanModel
 from ..models.processing_muq_mulan import published_processor
 from ..models.published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
 from ..models.published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
-from .card import card_data_of, model_card
+from .card import card_data_of, described_in, model_card
 from .folders import drop_code_references, new_folder
 from .sentence_transformers_files import write_sentence_transformers_files
 
@@ -98,4 +98,5 @@ def _save(model, processor, source, output, licence, base_model) -> None:
         if model.config.model_type == "muq_mulan":
             write_sentence_transformers_files(folder)
         if licence:
-            model_card(model.config.model_type, Path(output).name, licence, base_model).save(folder / "README.md")
+            described = described_in(source, base_model)
+            model_card(model.config.model_type, Path(output).name, licence, base_model, described).save(folder / "README.md")

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from .card import card_data_of, model_card
+from .card import card_data_of, described_in, model_card
 from .exported_code import write_code
 from .folders import copy_model_files, new_folder
 from .sentence_transformers_files import write_sentence_transformers_files
@@ -55,10 +56,17 @@ torch.save(output.codes if "codes" in output else output.last_hidden_state, sys.
 """
 
 
-def export_hub(model: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None) -> None:
+def export_hub(
+    model: str | Path,
+    output: str | Path,
+    licence: str | None = None,
+    base_model: str | None = None,
+    example: str | Path | None = None,
+) -> None:
     """Copy a model folder, add code, auto maps and a card, then load and run it in a process without this package.
 
-    Raises ValueError if the licence of the weights is neither known nor given, or if the bare process fails.
+    example: a music file that the widget of the model's page on the Hub plays. Raises ValueError if the licence of the weights
+    is neither known nor given, or if the bare process fails.
     """
     model = Path(model)
     config = _read_json(model / "config.json", f"{model} is no model folder; convert or save a model there first")
@@ -87,7 +95,9 @@ def export_hub(model: str | Path, output: str | Path, licence: str | None = None
         else:
             _map_feature_extractor(folder, model_type, f"{model} lacks its feature extractor")
         write_code(entries, folder)
-        model_card(model_type, Path(output).name, licence, base_model).save(folder / "README.md")
+        shown = None if example is None else shutil.copy2(example, folder / f"example{Path(example).suffix}").name
+        described = described_in(model, base_model)
+        model_card(model_type, Path(output).name, licence, base_model, described, shown).save(folder / "README.md")
         check_in_bare_process(folder)
 
 

@@ -1,6 +1,6 @@
 """mteb's own wrapper of MuQ-MuLan, unmodified, on this package: a zero-shot task on the clips of examples/audio.
 
-    python tests/clients/mteb_wrapper.py      # with an interpreter made by make_clients.sh
+python tests/clients/mteb_wrapper.py      # with an interpreter made by make_clients.sh
 """
 
 import sys
@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 import mteb
-import muq_hf.compat
 from mteb.cache import ResultCache
 from mteb.models.model_implementations.muq_mulan_model import MuQMuLanWrapper, muq_mulan_large
+
+import muq_hf.compat
 from muq_hf import MUQ_MULAN_TINY
 
 

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 import torch
-from checks import ASSETS, wave_of
+from checks import ASSETS, EXAMPLE_AUDIO, wave_of
+from huggingface_hub import ModelCard
 from mulan_models import save_tiny, tiny_processor
 from published_folders import put_into_cache
 from safetensors.torch import load_file, save_file
@@ -129,3 +130,15 @@ def test_exported_folder_runs_without_the_package(tmp_path):
     names = {file.name for file in (tmp_path / "hub").iterdir()}
     assert {"modeling_muq_mulan.py", "processing_muq_mulan.py", "pipeline_muq_mulan.py", "tokenizer.json"} <= names
     assert {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"} <= names
+
+
+def test_card_of_an_exported_folder_has_languages_data_sets_and_an_example(tmp_path):
+    model = save_tiny(tmp_path / "model")
+    ModelCard("---\nlanguage: [en, zh, 12]\ndatasets: [somebody/songs, 'no id: [x]']\n---\n").save(model / "README.md")
+    export_hub(model, tmp_path / "hub", "cc-by-nc-4.0", "OpenMuQ/MuQ-MuLan-large", EXAMPLE_AUDIO / "metal_ezer_ev.ogg")
+    card = ModelCard.load(tmp_path / "hub" / "README.md").data
+    assert (card.language, card.datasets) == (["en", "zh"], ["somebody/songs"])
+    assert (card.base_model, card.library_name) == ("OpenMuQ/MuQ-MuLan-large", "transformers")
+    assert card.pipeline_tag == "zero-shot-audio-classification"
+    (widget,) = card.widget
+    assert (tmp_path / "hub" / widget["src"]).is_file() and "piano" in widget["candidate_labels"]
