@@ -91,6 +91,7 @@ class RayEngine:
     def _receipts(self, ray, run: EmbedRun, numbers: list[int], gpus: float, cpus: float) -> Iterable[Receipt]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         options = {
             "output": run.folder.place(""),
             "model": os.fspath(self.model),
@@ -105,7 +106,7 @@ class RayEngine:
             batch_size=1,
             num_gpus=gpus,
             num_cpus=cpus,
-            concurrency=(1, len(numbers)),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(numbers), max_tasks_in_flight_per_actor=1),
             fn_constructor_kwargs={"options": options},
         )
         for row in receipts.iter_rows():
