@@ -12,7 +12,7 @@ Inputs = Annotated[
     typer.Argument(
         metavar="INPUT",
         help="audio file; folder, searched for audio files; or manifest: a path per line (.txt .m3u .m3u8), or a column or key "
-        "path, file_name, audio or file (.csv .tsv .jsonl)",
+        "path, file_name, audio or file (.csv .tsv .jsonl .parquet); `embed` also takes s3://BUCKET/FOLDER",
     ),
 ]
 Licence = Annotated[str | None, typer.Option("--license", help="licence of the weights, as the Hub names it")]

@@ -25,7 +25,7 @@ def collect_inputs(inputs: Iterable[str | os.PathLike], on_bad_line: OnBadLine |
             paths.append(item)
     if not paths:
         raise ValueError(f"no audio file in {', '.join(inputs) or 'an empty list'}.")
-    return list(dict.fromkeys(map(os.path.abspath, paths)))
+    return list(dict.fromkeys(path if "://" in path else os.path.abspath(path) for path in paths))
 
 
 def path_text(path: str) -> str:
