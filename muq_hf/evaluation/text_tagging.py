@@ -45,6 +45,13 @@ def load_joint(folder: str):
         return AutoModel.from_pretrained(folder, dtype=torch.float32), AutoProcessor.from_pretrained(folder)
 
 
+def label_texts(labels: Sequence, template: str) -> list[str]:
+    """The text for each label. Raises ValueError for a template without a place for it."""
+    if PLACE not in template:
+        raise ValueError(f"the template must hold {PLACE} where the label goes, got {template!r}.")
+    return [template.replace(PLACE, str(label)) for label in labels]
+
+
 @torch.inference_mode()
 def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, template: str = PLACE) -> dict[str, float]:
     """Cosines between clips and the names of all their labels, scored against the labels (tags or classes).
@@ -54,15 +61,14 @@ def zero_shot_scores(model, processor, clips: Sequence[Clip], label: str, templa
     """
     from .label_kinds import KINDS, kind_of
 
-    if PLACE not in template:
-        raise ValueError(f"the template must hold {PLACE} where the label goes, got {template!r}.")
+    label_texts([], template)
     kind = kind_of([clip.labels[label] for clip in clips])
     if kind not in ("class", "multilabel"):
         raise ValueError(f"zero-shot tagging needs classes or tags, the label {label!r} is of kind {kind!r}.")
     clips, audio_vectors, failures = embed_audio(model, processor, clips)
     labels = [clip.labels[label] for clip in clips]
     target = KINDS[kind](labels)
-    texts = [template.replace(PLACE, str(name)) for name in target.classes]
+    texts = label_texts(target.classes, template)
     cosines = (audio_vectors @ embed_texts(model, processor, texts).T).float().cpu().numpy()  # [N, K]
     found = {"clips": len(clips), "unreadable": len(failures), "labels": len(texts)}
     return {**found, **target.score(labels, np.ones(len(labels), dtype=int), cosines)}

@@ -2,15 +2,13 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from ..evaluation.text_tagging import PLACE, label_texts
+from ..storage.whole_files import read_text
 from .joint import JointModel
 from .table_files import TableFiles
-
-
-DEFAULT_TEMPLATE = "{}"
 
 
 def read_labels(path: str | os.PathLike) -> tuple[list[str], list[str]]:
@@ -18,13 +16,7 @@ def read_labels(path: str | os.PathLike) -> tuple[list[str], list[str]]:
 
     Raises ValueError for a file that is missing, not UTF-8 text, or without a label.
     """
-    try:
-        lines = Path(path).read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise ValueError(f"label file {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"label file {path} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
-    labels = [line.strip() for line in lines if line.strip()]
+    labels = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     unique = list(dict.fromkeys(labels))
     if not unique:
         raise ValueError(f"label file {path} holds no label: write one per line.")
@@ -35,13 +27,11 @@ def embed_labels(labels: Sequence[str], model: JointModel, template: str) -> np.
     """→ [labels, P]. Raises ValueError for no labels, labels that come twice, and a template without "{}"."""
     if not labels or len(set(labels)) < len(labels):
         raise ValueError(f"labels must be there, each once, got {list(labels)}.")
-    if "{}" not in template:
-        raise ValueError(f"the template {template!r} needs '{{}}' where the label goes.")
-    return model.embed_texts([template.replace("{}", label) for label in labels])
+    return model.embed_texts(label_texts(labels, template))
 
 
 def tag_table(
-    table: TableFiles, labels: Sequence[str], model: JointModel, template: str = DEFAULT_TEMPLATE
+    table: TableFiles, labels: Sequence[str], model: JointModel, template: str = PLACE
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(path, cosines [labels]) of every song of a table of joint vectors; of several parts of a song their mean counts."""
     label_vectors = embed_labels(labels, model, template)

@@ -162,7 +162,7 @@ def test_a_search_for_nothing_is_refused(table, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "holds no label"), (b"\n \n", "holds no label"), (b"\xff\xfe", "not UTF-8")]
+    ("content", "message"), [(b"", "holds no label"), (b"\n \n", "holds no label"), (b"\xff\xfe", "no text in UTF-8")]
 )
 def test_label_files_without_labels_are_refused(tmp_path, content, message):
     path = tmp_path / "labels.txt"
