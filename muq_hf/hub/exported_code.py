@@ -33,12 +33,12 @@ def write_code(entries: list[str], folder: Path) -> None:
     Those of the entries begin with a check of transformers' version and end with the names of all modules that they need.
     """
     for module in sorted(needed_modules(entries)):
-        text = (CODE / f"{module}.py").read_text()
+        text = (CODE / f"{module}.py").read_text("utf-8")
         if module in {entry.split(".")[0] for entry in entries}:
             others = sorted(needed_modules([module]) - {module})
             lines = "\n".join(f"from .{other} import *" for other in others)
             text = _with_version_check(text) + (NEEDED_MODULES.format(lines=lines) if others else "")
-        (folder / f"{module}.py").write_text(text)
+        (folder / f"{module}.py").write_text(text, "utf-8")
 
 
 def needed_modules(entries: list[str]) -> set[str]:
@@ -47,7 +47,7 @@ def needed_modules(entries: list[str]) -> set[str]:
     while waiting:
         module = waiting.pop()
         found.add(module)
-        tree = ast.parse((CODE / f"{module}.py").read_text())
+        tree = ast.parse((CODE / f"{module}.py").read_text("utf-8"))
         imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1}
         waiting |= imported - found
     return found
