@@ -40,11 +40,14 @@ sys.addaudithook(hook)
 
 # Takes both CPUs of the cluster until its stdin ends.
 HOLDS_CPUS = """
-import ray, sys, time
+import ray, sys
 ray.init(sys.argv[1], log_to_driver=False)
-held = [ray.remote(num_cpus=1)(time.sleep).remote(3600) for _ in range(2)]
-while ray.available_resources().get("CPU", 0) >= 1:
-    time.sleep(0.5)
+@ray.remote(num_cpus=1)
+class Holder:
+    def is_there(self):
+        return True
+held = [Holder.remote() for _ in range(2)]
+ray.get([holder.is_there.remote() for holder in held])
 print("held", flush=True)
 sys.stdin.read()
 """

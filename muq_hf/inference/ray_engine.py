@@ -106,7 +106,7 @@ class RayEngine:
             batch_size=1,
             num_gpus=gpus,
             num_cpus=cpus,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(numbers), max_tasks_in_flight_per_actor=1),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(numbers), max_tasks_in_flight_per_actor=2),
             fn_constructor_kwargs={"options": options},
         )
         for row in receipts.iter_rows():
