@@ -147,7 +147,9 @@ def _json_entries(path: str, lines: Iterable[tuple[int, str]]) -> Iterator[tuple
             continue
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except json.JSONDecodeError as error:
+            entry = BadLine(path, number, f"no JSON ({error.msg}, column {error.colno}).")
+        except ValueError as error:  # such as numbers of thousands of digits
             entry = BadLine(path, number, f"no JSON ({error}).")
         except RecursionError:
             entry = BadLine(path, number, "its JSON is nested too deeply.")
