@@ -197,7 +197,7 @@ def _sample(vectors: np.ndarray, count: int = 128) -> np.ndarray:
 
 
 def _products(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """[N, P] float16 · [P] → [N] float32, block by block; torch widens half precision seven times as fast as NumPy."""
+    """[N, P] float16 · [P] → [N] float32, block by block; torch converts half precision seven times as fast as NumPy."""
     products = np.empty(len(vectors), np.float32)
     stored, asked = torch.from_numpy(vectors), torch.from_numpy(np.ascontiguousarray(query, np.float32))
     for first in range(0, len(vectors), ROWS_AT_ONCE):

@@ -210,7 +210,7 @@ def _write_collection(folder: Path, library: Library, title: str) -> None:
 
 
 def _all_peaks(library: Library) -> np.ndarray:
-    """[S, n] uint8; short songs are widened to as many peaks as the others have."""
+    """[S, n] uint8; short songs are stretched to as many peaks as the others have."""
     rows = [peaks_of(library.collection.place(song)) for song in range(len(library.collection))]
     width = max(map(len, rows))
     return np.array([np.asarray(row)[np.arange(width) * len(row) // width] for row in rows], np.uint8)
