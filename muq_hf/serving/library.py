@@ -69,8 +69,6 @@ class Watcher:
     def __init__(self, library: Library, folder: str | os.PathLike, report: Callable[[str], None] | None = None):
         if not os.path.isdir(folder):
             raise ValueError(f"there is no folder {folder} to watch.")
-        if library.table.is_dir():
-            raise ValueError(f"{library.table} is a folder of fragments: new songs are added to a table, FILE.parquet, only.")
         self.library, self.folder = library, folder
         self.report = report or (lambda line: print(line, file=sys.stderr, flush=True))
         self._stopped = threading.Event()
@@ -101,11 +99,11 @@ class Watcher:
         if not ready:
             return 0
         self._tried |= {path: now[path] for path in ready}
-        settings = self.library.collection.settings
+        table, settings = self.library.table, self.library.collection.settings
         report = embed_files(
             ready,
             self.library.encoder.name,
-            self.library.table,
+            f"{table}/" if table.is_dir() else table,
             chunk_length_s=settings["chunk_length_s"],
             window_length_s=settings["window_length_s"],
             dtype=settings["dtype"],
@@ -113,9 +111,11 @@ class Watcher:
             resume=True,
             progress=False,
         )
-        for failure in report.failures:
+        names = {path_text(path) for path in ready}
+        failures = [failure for failure in report.failures if path_text(failure.path) in names]  # a folder lists earlier ones too
+        for failure in failures:
             self.report(f"not added, {failure.reason}: {failure.message}")
-        added = len(ready) - len(report.failures)
+        added = len(ready) - len(failures)
         if added:
             self.library.reload_if_changed()
             self.report(f"{added} new song{'s' if added > 1 else ''} added: {len(self.library.collection)} in all.")
