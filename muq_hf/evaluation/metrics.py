@@ -1,7 +1,10 @@
 """Scores. scikit-learn and mir_eval compute what they define; the rest is here."""
 
+import warnings
+
 import mir_eval
 import numpy as np
+from scipy.stats import ConstantInputWarning, pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score, roc_auc_score
 
 
@@ -53,9 +56,19 @@ def multilabel_scores(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]
 
 
 def regression_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """truth, predicted: [N, K] → R², the mean over the K values and each of them."""
+    """truth, predicted: [N, K] → R², the mean over the K values and each of them; mean rank (srcc) and linear correlation (pcc).
+
+    A correlation with what is constant is 0 here: it orders nothing.
+    """
+    truth, predicted = (np.asarray(values).reshape(len(values), -1) for values in (truth, predicted))
     each = r2_score(truth, predicted, multioutput="raw_values")
-    return {"r2": float(each.mean()), **({f"r2_{k}": float(r2) for k, r2 in enumerate(each)} if len(each) > 1 else {})}
+    found = {"r2": float(each.mean()), "srcc": 0.0, "pcc": 0.0}
+    for name, correlation in (("srcc", spearmanr), ("pcc", pearsonr)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConstantInputWarning)
+            values = [correlation(truth[:, k], predicted[:, k]).statistic if len(truth) > 1 else 0.0 for k in range(len(each))]
+        found[name] = float(np.nan_to_num(values).mean())
+    return found | ({f"r2_{k}": float(r2) for k, r2 in enumerate(each)} if len(each) > 1 else {})
 
 
 def chord_scores(references, estimates) -> dict[str, float]:

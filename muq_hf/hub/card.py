@@ -27,6 +27,9 @@ USAGE = {
     "muq": """from transformers import pipeline
 
 frames = pipeline("feature-extraction", model="{name}", trust_remote_code=True)("song.mp3")""",
+    "muq_classifier": """from transformers import pipeline
+
+labels = pipeline("audio-classification", model="{name}", trust_remote_code=True)("song.mp3")""",
     "mel_rvq": """from muq_hf import MelRVQModel
 
 codes = MelRVQModel.from_pretrained("{name}").encode(waveform)""",
@@ -36,7 +39,12 @@ model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
 processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)""",
 }
 
-PIPELINE_TAGS = {"muq": "feature-extraction", "mel_rvq": "feature-extraction", "muq_mulan": "zero-shot-audio-classification"}
+PIPELINE_TAGS = {
+    "muq": "feature-extraction",
+    "muq_classifier": "audio-classification",
+    "mel_rvq": "feature-extraction",
+    "muq_mulan": "zero-shot-audio-classification",
+}
 
 
 def card_data_of(source: str | Path) -> tuple[str | None, str | None]:

@@ -35,24 +35,31 @@ FEATURE_EXTRACTORS = {
     "muq_mulan": "feature_extraction_muq_mulan.MuQMuLanFeatureExtractor",
 }
 PROCESSORS = {"muq_mulan": "processing_muq_mulan.MuQMuLanProcessor"}
+CLASSIFIER, CLASSIFIER_PIPELINE = "MuQForSequenceClassification", "pipeline_classification_muq.MuQAudioClassificationPipeline"
 PIPELINES = {  # for the task "feature-extraction"
     "muq": "pipeline_muq.MuQFeatureExtractionPipeline",
     "muq_mulan": "pipeline_muq_mulan.MuQMuLanFeatureExtractionPipeline",
+}
+
+AUTO_CLASSES = {  # of classifiers, that what is checked is what is used; of others AutoModel
+    CLASSIFIER: "AutoModelForAudioClassification",
+    "MuQForAudioFrameClassification": "AutoModelForAudioFrameClassification",
 }
 
 BARE_CHECK = """
 import sys
 sys.modules["muq_hf"] = None  # as on a machine without the package
 import torch
-from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor
-model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+import transformers
+from transformers import AutoFeatureExtractor, AutoProcessor
+model = getattr(transformers, sys.argv[3]).from_pretrained(sys.argv[1], trust_remote_code=True)
 AutoFeatureExtractor.from_pretrained(sys.argv[1], trust_remote_code=True)
 if model.config.model_type == "muq_mulan":
     AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
 run = model.get_audio_features if hasattr(model, "get_audio_features") else model
 with torch.no_grad():
     output = run(torch.sin(torch.arange(24000) * 0.05)[None])
-torch.save(output.codes if "codes" in output else output.last_hidden_state, sys.argv[2])
+torch.save(next(output[name] for name in ("codes", "logits", "last_hidden_state") if name in output), sys.argv[2])
 """
 
 
@@ -87,6 +94,10 @@ def export_hub(
             pipeline = {"impl": PIPELINES[model_type], "pt": ["AutoModel"], "tf": [], "type": "audio"}
             config["custom_pipelines"] = {"feature-extraction": pipeline}
             entries.append(PIPELINES[model_type])
+        if config.get("architectures") == [CLASSIFIER]:
+            pipeline = {"impl": CLASSIFIER_PIPELINE, "pt": ["AutoModelForAudioClassification"], "tf": [], "type": "audio"}
+            config["custom_pipelines"]["audio-classification"] = pipeline
+            entries.append(CLASSIFIER_PIPELINE)
         _write_json(folder / "config.json", config)
         if model_type in PROCESSORS:
             entries.append(PROCESSORS[model_type])
@@ -97,7 +108,8 @@ def export_hub(
         write_code(entries, folder)
         shown = None if example is None else shutil.copy2(example, folder / f"example{Path(example).suffix}").name
         described = described_in(model, base_model)
-        model_card(model_type, Path(output).name, licence, base_model, described, shown).save(folder / "README.md")
+        card_type = "muq_classifier" if config.get("architectures") == [CLASSIFIER] else model_type
+        model_card(card_type, Path(output).name, licence, base_model, described, shown).save(folder / "README.md")
         check_in_bare_process(folder)
 
 
@@ -117,22 +129,24 @@ def _map_processor(folder: Path, model_type: str, otherwise: str) -> None:
 def check_in_bare_process(folder: Path) -> None:
     """Load the folder as a stranger would, offline, and compare with what the package computes. Raises ValueError."""
     import torch
-    from transformers import AutoModel
+    import transformers
 
+    architectures = _read_json(folder / "config.json", f"{folder} is no model folder").get("architectures") or [None]
+    auto_class = AUTO_CLASSES.get(architectures[0], "AutoModel")
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.pt"
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(Path(scratch) / "modules")}
-        command = [sys.executable, "-c", BARE_CHECK, str(folder), str(result)]
+        command = [sys.executable, "-c", BARE_CHECK, str(folder), str(result), auto_class]
         process = subprocess.run(command, env=environment, capture_output=True, text=True)
         if process.returncode != 0:
             last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
             raise ValueError(f"the exported folder does not load without the package: {last_line}")
         bare = torch.load(result, weights_only=True)
-    model = AutoModel.from_pretrained(folder)
+    model = getattr(transformers, auto_class).from_pretrained(folder)
     run = model.get_audio_features if hasattr(model, "get_audio_features") else model
     with torch.no_grad():
         output = run(torch.sin(torch.arange(24_000) * 0.05)[None])
-    ours = output.codes if "codes" in output else output.last_hidden_state
+    ours = next(output[name] for name in ("codes", "logits", "last_hidden_state") if name in output)
     if not torch.allclose(bare.float(), ours.float(), atol=1e-4):
         raise ValueError("the exported folder computes something else without the package than with it.")
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.modeling_muq import MuQModel
 from ..models.pooling_muq import pool_frames
@@ -37,6 +38,21 @@ class Encoder(nn.Module):
         last, states, _ = self.encoder(frames, lengths, set(self.layers), output_attentions=True)
         frame_mask = (torch.arange(frames.shape[1], device=frames.device) < lengths.unsqueeze(1)).long()
         return last, frame_mask, *(states[layer] for layer in self.layers)
+
+
+class Classifier(nn.Module):
+    """mel, mel_lengths → logits of clips [B, K], or of frames [B, T, K] with their frame_mask [B, T]."""
+
+    def __init__(self, model: MuQForSequenceClassification | MuQForAudioFrameClassification):
+        super().__init__()
+        self.model = model
+        self.is_weighted = model.config.use_weighted_layer_sum
+        self.encoder = Encoder(model.muq, tuple(range(model.config.num_hidden_layers + 1)) if self.is_weighted else ())
+
+    def forward(self, mel, mel_lengths):
+        last, frame_mask, *states = self.encoder(mel, mel_lengths)
+        logits = self.model.head(self.model.layer_weights(states) if self.is_weighted else last, frame_mask)
+        return logits if logits.ndim == 2 else (logits, frame_mask)
 
 
 class Clips(nn.Module):

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, ProcessorMixin
 from ..checkpoints import resolve_name
 from ..hub.card import card_data_of
 from ..hub.folders import new_folder
-from ..loader import load, model_type, read_config
+from ..loader import CLASSIFIERS, load, model_type, read_config
 from ..models.configuration_muq import MuQConfig
 from ..models.configuration_muq_mulan import MuQMuLanConfig
 from ..models.feature_extraction_muq import MuQFeatureExtractor
@@ -18,7 +18,7 @@ from ..models.layers_muq import hidden_state_indices
 from ..models.processing_muq_mulan import MuQMuLanProcessor
 from ..version import __version__
 from .check import LONG_SECONDS, SECONDS, Case, Row, compare, require_agreement, text_cases, wave_cases
-from .parts import Part, audio_parts, encoder_parts, text_parts
+from .parts import Part, audio_parts, classifier_parts, encoder_parts, text_parts
 from .precision import FILE_SUFFIXES, PRECISIONS, convert
 from .prepare import prepare
 from .tracing import OPSET, join, trace
@@ -35,7 +35,8 @@ def export_onnx(
 ) -> list[Row]:
     """Folder or Hub id of a MuQ or MuQ-MuLan → folder with ONNX files, configuration and processor; returns what was checked.
 
-    A MuQ gives model.onnx, a MuQ-MuLan audio_model.onnx and text_model.onnx; `_fp16` and `_int8` come before `.onnx`.
+    A MuQ gives model.onnx (of a classifier its logits, unless `layers` are asked for), a MuQ-MuLan audio_model.onnx and
+    text_model.onnx; `_fp16` and `_int8` come before `.onnx`.
 
     Args:
         precisions: of "float32", "float16", "int8". The mel is float32 in all of them, and so are inputs and outputs.
@@ -75,6 +76,10 @@ def _metadata(source: str | os.PathLike, licence: str | None) -> dict[str, str]:
 
 
 def _export_encoder(writer: "_Writer", source, layers: Sequence[int], seconds: tuple[float, ...]) -> None:
+    whole = load(source).model
+    if type(whole) in CLASSIFIERS.values() and not layers:
+        _export_classifier(writer, whole, seconds)
+        return
     model = load(source, "encoder").model
     config = model.config
     layers = tuple(dict.fromkeys(hidden_state_indices(layers, config.num_hidden_layers))) if layers else ()
@@ -86,6 +91,15 @@ def _export_encoder(writer: "_Writer", source, layers: Sequence[int], seconds: t
     cases = wave_cases("attention_mask", config.sampling_rate, run, seconds)
     prepare(model)
     writer.write("model", encoder_parts(model, layers), cases, _rates(config))
+    _save_processor(writer.folder, config, MuQFeatureExtractor.for_config(config))
+
+
+def _export_classifier(writer: "_Writer", model, seconds: tuple[float, ...]) -> None:
+    """model.onnx gives logits; `id2label` in its configuration says what they are of."""
+    config = model.config
+    cases = wave_cases("attention_mask", config.sampling_rate, lambda *x: {"logits": model(*x).logits}, seconds)
+    prepare(model)
+    writer.write("model", classifier_parts(model), cases, _rates(config))
     _save_processor(writer.folder, config, MuQFeatureExtractor.for_config(config))
 
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
 from ..models.modeling_muq import MuQModel
 from ..models.towers_muq_mulan import MuQMuLanAudioModel, MuQMuLanTextModel
-from .graphs import AudioTower, Clips, Encoder, Mel, TextTower
+from .graphs import AudioTower, Classifier, Clips, Encoder, Mel, TextTower
 
 
 Axes = tuple[str | None, ...]  # the names of a tensor's axes; None where the size is fixed
@@ -35,6 +36,19 @@ def encoder_parts(model: MuQModel, layers: tuple[int, ...]) -> list[Part]:
     return [
         _mel_part(model, masked_wave, "batch"),
         Part("encoder", Encoder(model, layers), mel_example, mel_inputs, outputs),
+    ]
+
+
+def classifier_parts(model: MuQForSequenceClassification | MuQForAudioFrameClassification) -> list[Part]:
+    """input_values, attention_mask → logits, of frames with their frame_mask."""
+    masked_wave = {"input_values": WAVE, "attention_mask": WAVE}
+    outputs: dict[str, Axes] = {"logits": ("batch", None)}
+    if isinstance(model, MuQForAudioFrameClassification):
+        outputs = {"logits": ("batch", "frames", None), "frame_mask": ("batch", "frames")}
+    mel_inputs, mel_example = _mel_inputs("batch", model.config.num_mel_bins)
+    return [
+        _mel_part(model.muq, masked_wave, "batch"),
+        Part("classifier", Classifier(model), mel_example, mel_inputs, outputs),
     ]
 
 

@@ -74,3 +74,13 @@ def test_strong_events_are_those_that_a_higher_threshold_picks():
     probability = np.random.default_rng(0).random(500)
     times, strengths = pick_events(probability, 0.1)
     assert times[strengths >= 0.7].tolist() == pick_events(probability, 0.7)[0].tolist()
+
+
+def test_correlations_are_those_of_ranks_and_of_numbers():
+    """Written out: Pearson's of the numbers, and of their ranks; a constant answer orders nothing."""
+    truth = np.array([[1.0], [2.0], [3.0], [4.0]])
+    predicted = np.array([[1.0], [3.0], [2.0], [9.0]])
+    found = metrics.regression_scores(truth, predicted)
+    assert found["pcc"] == pytest.approx(np.corrcoef(truth[:, 0], predicted[:, 0])[0, 1])
+    assert found["srcc"] == pytest.approx(np.corrcoef([0, 1, 2, 3], [0, 2, 1, 3])[0, 1])
+    assert metrics.regression_scores(truth, np.ones((4, 1)))["srcc"] == 0
