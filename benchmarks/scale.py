@@ -331,7 +331,7 @@ def endpoint_down_for_good(bench: Bench) -> str:
     """The last one: the store is gone afterwards."""
     os.environ["MUQ_HF_STORAGE_PATIENCE_S"] = "5"
     process = bench.start("gone", engine="local")
-    bench.wait_for(lambda: bench.store.fragments("gone"), process)
+    bench.wait_for(lambda: "settings.json" in bench.store.names("gone/_muq_hf"), process)
     bench.store.process.kill()
     seconds, code, text = bench.finish(process)
     assert code == 2 and "has not answered for" in text and "failed" not in text, text[-2000:]

@@ -59,7 +59,8 @@ class RunLock:
             self._stopped.set()
             self._renewing.join()
             self._renewing = None
-            self.folder.delete(self._lease)
+            with contextlib.suppress(OSError):  # of a store that is gone the run itself tells; the lease runs out
+                self.folder.delete(self._lease)
 
     def _refused(self, details: str = "") -> ValueError:
         return ValueError(f"another run is writing to {self.folder.address}{details}: wait for it or stop it first.")
