@@ -7,6 +7,7 @@ show what two draws of the same music give. Writes OUT/damage.json, damage.md an
 """
 
 import argparse
+import functools
 import json
 import subprocess
 from collections.abc import Callable
@@ -125,13 +126,17 @@ def scores_of(generated: np.ndarray, reference: np.ndarray, width: float) -> dic
 
 
 def conditions(tracks: dict[str, list]):
-    """(damage, level, waves of that condition). Albums that are compared as styles come last."""
+    """(damage, level, what makes the waves of that condition)."""
     generated = [wave for waves in tracks.values() for track in waves[1::2] for wave in track]
-    yield "none", 0.0, [clip_of(wave) for wave in generated]
+    yield "none", 0.0, lambda: [clip_of(wave) for wave in generated]
     for name, (damage, levels, _) in DAMAGES.items():
         for level in levels:
-            generator = np.random.default_rng(0)
-            yield name, level, [clip_of(damage(wave, level, generator)) for wave in generated]
+            yield name, level, functools.partial(_damaged, generated, damage, level)
+
+
+def _damaged(waves: list[np.ndarray], damage: Callable, level: float) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [clip_of(damage(wave, level, generator)) for wave in waves]
 
 
 def main() -> None:
@@ -152,8 +157,9 @@ def main() -> None:
     results |= {"clips": [len(reference), sum(len(t) for w in tracks.values() for t in w[1::2])], "tracks": {}}
     results["tracks"] = {album: len(waves) for album, waves in tracks.items()}
     done = {(row["damage"], row["level"]) for row in results["rows"]}
-    for damage, level, waves in conditions(tracks):
+    for damage, level, make_waves in conditions(tracks):
         if (damage, level) not in done:
+            waves = make_waves()
             for name, encoder in encoders.items():
                 scores = scores_of(features_of(encoder, waves), known[name], widths[name])
                 results["rows"].append({"model": name, "damage": damage, "level": level, "scores": scores})
