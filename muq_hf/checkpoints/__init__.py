@@ -19,7 +19,7 @@ OWN_BY_NAME = {Path(folder).name: folder for folder in OWN}
 def resolve_name(model: str | os.PathLike) -> str:
     """→ the folder of the package's own weights for their short name; any other folder or Hub id as it is.
 
-    A folder of that name in the working directory goes before, as it does before a Hub id in transformers.
+    A folder of that name in the working directory is preferred, as transformers prefers one to a Hub id.
     """
     model = os.fspath(model)
     return model if Path(model).is_dir() else OWN_BY_NAME.get(model, model)

@@ -22,7 +22,7 @@ muq-hf train mulan CONFIG.json --data PAIRS.jsonl --output RUN
 muq-hf train classifier CONFIG.json --data LABELLED.jsonl --output RUN
 torchrun --nproc_per_node N -m muq_hf train STAGE CONFIG.json ...
 """
-DETAILS = """Every option can also be written in CONFIG.json, with underscores; the command line goes before the file.
+DETAILS = """Every option can also be written in CONFIG.json, with underscores; the command line overrides the file.
 
 The finished model is in RUN/final. After an interruption the same command with --resume continues.
 """
