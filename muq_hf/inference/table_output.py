@@ -18,10 +18,9 @@ from .embed_model import encoder_of
 from .embed_run import EmbedRun, failure_lines
 from .encode_loop import changed
 from .file_lists import paths_of
-from .folder_output import prepare_plan
+from .folder_output import do_in_this_process, prepare_plan
 from .parquet_store import join_tables, read_in_groups, read_settings, table_schema, without_paths
 from .shard_plan import ShardPlan
-from .shards import ShardWorker
 from .sources import path_text
 
 
@@ -74,18 +73,7 @@ class _TableRun:
         try:
             with EmbedProgress(len(asked), done, job.progress) as progress:
                 progress.failures = self.failures
-                worker = ShardWorker(
-                    run.folder,
-                    job.model,
-                    batch_size=job.batch_size,
-                    workers=job.workers,
-                    settings=job.settings,
-                    plan=plan,
-                    on_batch=progress.on_batch,
-                    on_file=progress.on_file,
-                )
-                for _ in worker.run(missing):
-                    pass
+                do_in_this_process(run, plan, missing, job, progress)
             self._find_changed(plan)
             rows = self._join(plan)
         finally:
