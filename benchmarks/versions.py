@@ -131,7 +131,9 @@ def write_page(page: Path, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("versions", nargs="+", help="of transformers")
-    parser.add_argument("--scratch", type=Path, required=True, help="folder for environments and exports")
+    parser.add_argument(
+        "--scratch", type=lambda path: Path(path).resolve(), required=True, help="folder for environments and exports"
+    )
     parser.add_argument("--page", type=Path, help="Markdown file whose table is written anew")
     arguments = parser.parse_args()
     arguments.scratch.mkdir(parents=True, exist_ok=True)

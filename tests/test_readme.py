@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-OUTPUTS = re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+OUTPUTS = [code for language, code in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE) if not language]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "build", "__pycache__", "demo", "site")
 
 
