@@ -22,7 +22,7 @@ CONFIG = MuQConfig(**MODEL)
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory) -> Path:
-    return write_music(tmp_path_factory.mktemp("music") / "album", 8, 6.0)  # tracks are split by folder and name
+    return write_music(tmp_path_factory.mktemp("music") / "tracks", 8, 6.0)  # tracks are split by folder and name
 
 
 @pytest.fixture(scope="module")
