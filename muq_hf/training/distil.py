@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..models.modeling_muq import MuQModel
-from .arguments import crop_seed
-from .clips import ClipDataset, evenly_spread
+from .clips import evenly_spread
 from .latent_teachers import load_teacher
 from .muq import MuQStage
 from .stored_latents import StoredLatents, store_latents
@@ -151,10 +150,8 @@ class DistillationStage(MuQStage):
         model.fit_heads(evenly_spread(self.build_dataset(muq, train_tracks), stage.ridge_clips))
         return model
 
-    def build_dataset(self, model, tracks):
-        data, seed = self.data, crop_seed(self.training)
-        skip_log = self.run_folder.skip_log
-        return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, stored=self.stored, skip_log=skip_log)
+    def masking(self, model):
+        return None  # latents are of clean music
 
     def trainer_arguments(self):
         return {"names": self.stored.names, "gain_db": self.settings.stage.gain_db}

@@ -5,8 +5,7 @@ import torch
 from ..models.configuration_muq import MelRVQConfig, MuQConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQForPreTraining
-from .arguments import crop_seed
-from .clips import BlockMasking, ClipDataset
+from .clips import BlockMasking
 from .mel_rvq import count_codes, usage_of
 from .stage import Stage
 from .stored_targets import StoredTargets, is_stored_targets
@@ -94,18 +93,8 @@ class MuQStage(Stage):
         model.quantizer.load_state_dict(rvq.quantizer.state_dict())
         return model
 
-    def build_dataset(self, model, tracks):
-        data = self.data
-        return ClipDataset(
-            tracks,
-            model.config,
-            data.clip_seconds,
-            crop_seed(self.training),
-            data.channel,
-            masking=BlockMasking.from_config(model.config),
-            stored=self.stored,
-            skip_log=self.run_folder.skip_log,
-        )
+    def masking(self, model):
+        return BlockMasking.from_config(model.config)
 
     def trainer_arguments(self):
         return {"teacher": self.teacher}

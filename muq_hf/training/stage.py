@@ -11,7 +11,7 @@ from ..models.feature_extraction_muq import MuQFeatureExtractor
 from ..storage.training_record import read_record, write_record
 from .arguments import DataArguments, Settings, crop_seed
 from .clip_shards import EVAL_FOLDER, StreamedClips, is_clip_shards
-from .clips import ClipDataset, evenly_spread
+from .clips import BlockMasking, ClipDataset, evenly_spread
 from .model_card import write_card
 from .plots import plot_curves
 from .run_folder import RunFolder, explain_full_disk, training_files
@@ -26,6 +26,7 @@ class Stage:
     """One training run from tracks to `final/`. Subclasses give model, datasets and trainer."""
 
     trainer_class = StageTrainer
+    stored = None  # what was computed of the tracks before: tokens or latents
     description: str  # for the model card
 
     def __init__(self, settings: Settings, run: RunFolder, resume: bool = False):
@@ -38,8 +39,20 @@ class Stage:
 
     def build_dataset(self, model: PreTrainedModel, tracks: list[Track]) -> ClipDataset:
         data = self.data
-        seed = crop_seed(self.training)
-        return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, skip_log=self.run_folder.skip_log)
+        return ClipDataset(
+            tracks,
+            model.config,
+            data.clip_seconds,
+            crop_seed(self.training),
+            data.channel,
+            masking=self.masking(model),
+            stored=self.stored,
+            skip_log=self.run_folder.skip_log,
+        )
+
+    def masking(self, model: PreTrainedModel) -> BlockMasking | None:
+        """What is masked of each clip; by default nothing."""
+        return None
 
     def collator(self, model: PreTrainedModel):
         """Items of the dataset → a batch."""

@@ -13,8 +13,6 @@ from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQForPreTraining
 from ..storage.fingerprint import fingerprint, weights_hash
 from ..storage.whole_files import write_json
-from .arguments import crop_seed
-from .clips import ClipDataset
 from .latent_teachers import load_teacher
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
@@ -42,11 +40,6 @@ class GroupRVQStage(MelRVQStage):
         with self.training.main_process_first(local=False, desc="store the latents"):
             self.stored = store_latents([self.source], [*train_tracks, *eval_tracks], self.latents_folder)
         return MelRVQModel(MelRVQConfig(**{**self.settings.stage.model, "input_size": self.stored.widths[0]}))
-
-    def build_dataset(self, model, tracks):
-        data, seed = self.data, crop_seed(self.training)
-        skip_log = self.run_folder.skip_log
-        return ClipDataset(tracks, model.config, data.clip_seconds, seed, data.channel, stored=self.stored, skip_log=skip_log)
 
     def after_training(self, trainer, eval_dataset):
         return {}
