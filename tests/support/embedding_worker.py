@@ -136,13 +136,17 @@ def cut_before_each(trial: Trial, act, operations: tuple[str, ...]) -> dict:
 
 
 def kill_at_random(trial: Trial) -> dict:
-    """One run after the other is killed after a random time; then one is left in peace."""
+    """One run after the other is killed within the time that a whole one takes; then one is left in peace."""
     generator, codes, results, left = random.Random(0), set(), [], []
+    trial.forget()
+    started = time.monotonic()
+    assert in_child(trial.embed) == 0
+    whole = time.monotonic() - started  # seconds
     for _ in range(MOMENTS):
         trial.forget()
         resume = False
         for _ in range(3):
-            delay = generator.uniform(0.0, 0.3)
+            delay = generator.uniform(0.0, whole)
 
             def killed_run(delay=delay, resume=resume):
                 threading.Thread(target=lambda: (time.sleep(delay), die()), daemon=True).start()
