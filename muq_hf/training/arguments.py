@@ -60,9 +60,14 @@ class MuQArguments:
             'a list of groups {"teacher": ..., "codebooks": 4, "size": 512, "weight": 1}'
         },
     )
+    latents: str | None = field(
+        default=None,
+        metadata={"help": "folder for the latents of such groups' teachers, to share between runs; default: in the run folder"},
+    )
 
     def __post_init__(self):
         self.model = _as_dict(self.model)
+        self.latents = None if self.latents is None else Path(self.latents)
         if isinstance(self.targets, list):
             self.targets = token_groups(self.targets)
 
@@ -143,7 +148,7 @@ class DistilArguments:
     )
     start: str | None = field(default=None, metadata={"help": "folder or Hub id of a MuQ to train further; default: random"})
     teachers: list[str] = field(
-        default_factory=list, metadata={"help": "chroma, timbre, MUQ_FOLDER@LAYER or FILE.py:CLASS@LAYER, one or several"}
+        default_factory=list, metadata={"help": "mel, chroma, timbre, MUQ_FOLDER@LAYER or FILE.py:CLASS@LAYER, one or several"}
     )
     teacher_weights: list[float] = field(default_factory=list, metadata={"help": "of each teacher in the loss; default: 1"})
     layers: list[int] = field(default_factory=list, metadata={"help": "hidden states that learn, 0 = front end; default: all"})
@@ -156,6 +161,7 @@ class DistilArguments:
 
     def __post_init__(self):
         self.model = _as_dict(self.model)
+        self.start = self.start and resolve_name(self.start)
         self.latents = None if self.latents is None else Path(self.latents)
 
 

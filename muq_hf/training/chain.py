@@ -79,10 +79,11 @@ class _Chain:
     def muq(self, output: Path, links: dict) -> Path:
         """Stage 2; where its targets are groups of tokens, first a quantizer for the latents of each group's teacher."""
         flat = flat_settings(self.config, "muq", {**self.overrides, **links})
-        groups = build_settings(flat, "muq", output).stage.targets
+        stage = build_settings(flat, "muq", output).stage
+        groups = stage.targets
         if not isinstance(groups, list):
             return self.single(MuQStage, "muq", output, links)
-        latents, quantizers = output / "latents", []
+        latents, quantizers = stage.latents or output / "latents", []
         for number, group in enumerate(groups):
             links_of_group = {"model": {"num_codebooks": group.codebooks, "codebook_size": group.size}}
             arguments = {"teacher": group.teacher, "latents": latents}
