@@ -1,11 +1,13 @@
 """Model cards: where weights come from decides their licence, and an unknown licence is never guessed."""
 
+import math
 import re
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..storage.card_writer import card, read_card_data
+from ..storage.card_writer import PIPELINE_TAGS, card, read_card_data
+from ..storage.safe_text import printable
 
 
 PUBLISHED_LICENCES = {  # Hub id of the authors' weights: licence, from their model cards
@@ -18,6 +20,10 @@ LANGUAGE = re.compile(r"[a-z]{2,3}")
 WIDGET_LABELS = "a calm piano, heavy metal, a string orchestra"
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
+RESULT_FIELDS = (  # of an evaluation result, beside its value
+    "task_type", "task_name", "dataset_type", "dataset_config", "dataset_name", "dataset_split", "metric_type", "metric_name",
+)  # fmt: skip
+MAX_RESULT_TEXT = 120  # characters of each
 
 CODE = "Code: [muq_hf](https://pypi.org/project/muq-hf), MIT. The licence above is that of the weights."
 CITATION = (
@@ -37,13 +43,6 @@ codes = MelRVQModel.from_pretrained("{name}").encode(waveform)""",
 
 model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
 processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)""",
-}
-
-PIPELINE_TAGS = {
-    "muq": "feature-extraction",
-    "muq_classifier": "audio-classification",
-    "mel_rvq": "feature-extraction",
-    "muq_mulan": "zero-shot-audio-classification",
 }
 
 
@@ -77,6 +76,19 @@ def described_in(source: str | Path, base_model: str | None) -> dict[str, list[s
     return {name: items for name, items in known.items() if items}
 
 
+def results_in(source: str | Path) -> list[EvalResult]:
+    """The evaluation results in the card of a folder whose weights go on unchanged. Only numbers and short texts are taken."""
+    data = read_card_data(source)
+    cleaned = []
+    for result in getattr(data, "eval_results", None) or []:
+        texts = {name: getattr(result, name) for name in RESULT_FIELDS if getattr(result, name) is not None}
+        value = result.metric_value
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if is_number and all(isinstance(text, str) and len(text) <= MAX_RESULT_TEXT for text in texts.values()):
+            cleaned.append(EvalResult(metric_value=value, **{name: printable(text) for name, text in texts.items()}))
+    return cleaned
+
+
 def model_card(
     model_type: str,
     name: str,
@@ -84,12 +96,14 @@ def model_card(
     base_model: str | None,
     described: dict[str, list[str]] | None = None,
     example: str | None = None,
+    results: list[EvalResult] | None = None,
 ) -> ModelCard:
     """A card with valid Hub metadata.
 
     name: the folder's, as it stands in the usage example; described: see `described_in`; example: a music file in the folder,
-    for the Hub's widget.
+    for the Hub's widget; results: of the evaluation of these weights, see `results_in`.
     """
+    measured = {"model_name": name, "eval_results": results} if results else {}
     widget = {}
     if example is not None:
         labels = {"candidate_labels": WIDGET_LABELS} if model_type == "muq_mulan" else {}
@@ -102,6 +116,7 @@ def model_card(
         tags=["music", "audio", model_type],
         **(described or {}),
         **widget,
+        **measured,
     )
     origin = f"Weights of {base_model}, in the layout of transformers." if base_model else "Weights in the layout of muq_hf."
     return card(data, name, origin, USAGE[model_type].format(name=name), [("## Citation", CITATION)], notes=CODE)

@@ -15,9 +15,9 @@ from ..models.modeling_muq_mulan import MuQMuLanModel
 from ..models.processing_muq_mulan import published_processor
 from ..models.published_muq import config_from_musicfm, convert_state_dict, is_published_config, musicfm_tensors
 from ..models.published_muq_mulan import config_from_published_mulan, is_published_mulan_config, tower_config
+from ..storage.sentence_transformers_files import write_sentence_transformers_files
 from .card import card_data_of, described_in, model_card
 from .folders import drop_code_references, new_folder
-from .sentence_transformers_files import write_sentence_transformers_files
 
 
 def convert_muq(source: str | Path, output: str | Path, licence: str | None = None, base_model: str | None = None) -> None:

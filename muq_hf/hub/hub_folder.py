@@ -8,10 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .card import card_data_of, described_in, model_card
+from ..storage.sentence_transformers_files import write_sentence_transformers_files
+from .card import card_data_of, described_in, model_card, results_in
 from .exported_code import write_code
 from .folders import copy_model_files, new_folder
-from .sentence_transformers_files import write_sentence_transformers_files
 
 
 # What the Auto classes find in an exported folder, by model type.
@@ -106,22 +106,30 @@ def export_hub(
         else:
             _map_feature_extractor(folder, model_type, f"{model} lacks its feature extractor")
         write_code(entries, folder)
-        shown = None if example is None else shutil.copy2(example, folder / f"example{Path(example).suffix}").name
-        described = described_in(model, base_model)
+        example_name = None if example is None else shutil.copy2(example, folder / f"example{Path(example).suffix}").name
         card_type = "muq_classifier" if config.get("architectures") == [CLASSIFIER] else model_type
-        model_card(card_type, Path(output).name, licence, base_model, described, shown).save(folder / "README.md")
+        written = model_card(
+            card_type,
+            Path(output).name,
+            licence,
+            base_model,
+            described=described_in(model, base_model),
+            example=example_name,
+            results=results_in(model),
+        )
+        written.save(folder / "README.md")
         check_in_bare_process(folder)
 
 
-def _map_feature_extractor(folder: Path, model_type: str, otherwise: str) -> None:
+def _map_feature_extractor(folder: Path, model_type: str, complaint: str) -> None:
     file = folder / "preprocessor_config.json"
-    _write_json(file, _read_json(file, otherwise) | {"auto_map": {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}})
+    _write_json(file, _read_json(file, complaint) | {"auto_map": {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}})
 
 
-def _map_processor(folder: Path, model_type: str, otherwise: str) -> None:
+def _map_processor(folder: Path, model_type: str, complaint: str) -> None:
     """A processor's file holds its feature extractor too."""
     file = folder / "processor_config.json"
-    processor = _read_json(file, otherwise)
+    processor = _read_json(file, complaint)
     processor["feature_extractor"]["auto_map"] = {"AutoFeatureExtractor": FEATURE_EXTRACTORS[model_type]}
     _write_json(file, processor | {"auto_map": {"AutoProcessor": PROCESSORS[model_type]}})
 
@@ -151,9 +159,9 @@ def check_in_bare_process(folder: Path) -> None:
         raise ValueError("the exported folder computes something else without the package than with it.")
 
 
-def _read_json(path: Path, otherwise: str) -> dict:
+def _read_json(path: Path, complaint: str) -> dict:
     if not path.is_file():
-        raise ValueError(f"{otherwise} ({path.name} is missing).")
+        raise ValueError(f"{complaint} ({path.name} is missing).")
     return json.loads(path.read_text())
 
 

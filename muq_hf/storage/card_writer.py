@@ -8,6 +8,14 @@ from huggingface_hub import ModelCard, ModelCardData
 from .safe_text import printable
 
 
+PIPELINE_TAGS = {  # the Hub's name for what a model of this type does
+    "muq": "feature-extraction",
+    "muq_classifier": "audio-classification",
+    "mel_rvq": "feature-extraction",
+    "muq_mulan": "zero-shot-audio-classification",
+}
+
+
 def card(
     data: ModelCardData, title: str, introduction: str, usage: str, sections: Iterable[tuple[str, str]] = (), notes: str = ""
 ) -> ModelCard:

@@ -16,6 +16,7 @@ from ..models.losses_muq_mulan import contrastive_loss
 from ..models.modeling_muq import MuQModel
 from ..models.modeling_muq_mulan import MuQMuLanModel
 from ..models.processing_muq_mulan import MuQMuLanProcessor
+from ..storage.sentence_transformers_files import write_sentence_transformers_files
 from .arguments import crop_seed
 from .captions import CaptionCollator, CaptionedClips, CaptionWriter, Words, read_templates, read_words
 from .stage import Stage
@@ -139,6 +140,9 @@ class MuLanStage(Stage):
 
     def processor(self, model):
         return self._processor
+
+    def write_further_files(self, folder):
+        write_sentence_transformers_files(folder)
 
     def earlier_models(self):
         own = self.settings.stage

@@ -70,6 +70,9 @@ class Stage:
         """Draw the plots of the stage → its tables for the model card, by heading."""
         return {}
 
+    def write_further_files(self, folder: Path) -> None:
+        """What else is saved beside the model; by default nothing."""
+
     def earlier_models(self) -> list[str | Path]:
         """Folders or Hub ids of the models that this one was trained on, whose training music it therefore knows too."""
         return []
@@ -160,7 +163,9 @@ class Stage:
                 trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False).save_pretrained(folder)
                 trainer.processing_class.save_pretrained(folder)
                 write_record(folder, files)
-                write_card(folder / "README.md", self.description, self.settings, trainer, files, results)
+                self.write_further_files(folder)
+                card = (self.description, self.settings, trainer, files, results, self.earlier_models())
+                write_card(folder / "README.md", *card)
 
             run.save_final(write)
         trainer.accelerator.wait_for_everyone()

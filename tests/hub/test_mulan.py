@@ -132,13 +132,28 @@ def test_exported_folder_runs_without_the_package(tmp_path):
     assert {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"} <= names
 
 
-def test_card_of_an_exported_folder_has_languages_data_sets_and_an_example(tmp_path):
+SCORES = """
+model-index:
+- name: a name
+  results:
+  - task: {type: zero-shot-audio-classification}
+    dataset: {type: somebody/songs, name: Songs, split: test}
+    metrics: [{type: roc_auc, value: 0.75, name: ROC-AUC}, {type: f1, value: "<script>"}, {type: recall, value: .nan}]
+"""
+
+
+def test_card_of_an_exported_folder_has_languages_data_sets_scores_and_an_example(tmp_path):
     model = save_tiny(tmp_path / "model")
-    ModelCard("---\nlanguage: [en, zh, 12]\ndatasets: [somebody/songs, 'no id: [x]']\n---\n").save(model / "README.md")
+    metadata = "language: [en, zh, 12]\ndatasets: [somebody/songs, 'no id: [x]']" + SCORES
+    ModelCard(f"---\n{metadata}---\n").save(model / "README.md")
     export_hub(model, tmp_path / "hub", "cc-by-nc-4.0", "OpenMuQ/MuQ-MuLan-large", EXAMPLE_AUDIO / "metal_ezer_ev.ogg")
     card = ModelCard.load(tmp_path / "hub" / "README.md").data
     assert (card.language, card.datasets) == (["en", "zh"], ["somebody/songs"])
     assert (card.base_model, card.library_name) == ("OpenMuQ/MuQ-MuLan-large", "transformers")
     assert card.pipeline_tag == "zero-shot-audio-classification"
+    (score,) = card.eval_results
+    assert (score.dataset_type, score.dataset_split, score.metric_type, score.metric_value) == (
+        ("somebody/songs", "test", "roc_auc", 0.75)
+    )
     (widget,) = card.widget
     assert (tmp_path / "hub" / widget["src"]).is_file() and "piano" in widget["candidate_labels"]

@@ -79,6 +79,7 @@ def test_muq_mulan_loads_in_float32_with_its_processor(attribution, tmp_path):
         torch.float16
     }
     assert model.get_text_features(**processor(text=["piano"], return_tensors="pt")).pooler_output.dtype == torch.float32
+    assert {"modules.json", "sentence_bert_config.json"} <= {file.name for file in (tmp_path / "shipped").iterdir()}
 
 
 def test_folder_holds_attribution_and_a_valid_card_and_no_places(shipped, micro_folder):

@@ -8,6 +8,7 @@ import listen
 import numpy as np
 import pytest
 import torch
+from cards import mulan_results, probe_results
 from catalogue import TRAINABLE_LICENCES
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
@@ -127,6 +128,29 @@ def test_index_of_another_installation_is_searched_with_this_one(tmp_path):
     elsewhere.mkdir(parents=True)
     assert relocate_own_weights(str(elsewhere)) == str(elsewhere)
     assert relocate_own_weights("OpenMuQ/MuQ-MuLan-large") == "OpenMuQ/MuQ-MuLan-large"
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "read"),
+    [
+        (MUQ_TINY, "benchmarks/results/probe_muq_tiny.json", lambda found: probe_results(found["results"], "muq-tiny, seed 0")),
+        (MUQ_MULAN_TINY, "research/checkpoints/results/mulan.json", mulan_results),
+    ],
+)
+def test_scores_in_a_shipped_card_are_those_that_were_measured(folder, file, read):
+    card = ModelCard.load(Path(folder) / "README.md")
+    measured = {(r.dataset_name, r.metric_type): r.metric_value for r in read(json.loads((ROOT / file).read_text()))}
+    assert {(r.dataset_name, r.metric_type): r.metric_value for r in card.data.eval_results} == measured
+    rows = [line for line in card.text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(measured)
+
+
+def test_shipped_cards_name_what_the_hub_asks_for():
+    """Licence, library and task; the language of the texts where there is text: music alone has none."""
+    muq, mulan = (ModelCard.load(Path(folder) / "README.md").data for folder in (MUQ_TINY, MUQ_MULAN_TINY))
+    assert (muq.pipeline_tag, mulan.pipeline_tag) == ("feature-extraction", "zero-shot-audio-classification")
+    assert {muq.library_name, mulan.library_name} == {"transformers"} and {muq.license, mulan.license} == {"cc-by-sa-4.0"}
+    assert (muq.language, mulan.language) == (None, ["en"])
 
 
 def test_model_card_is_valid_and_finished():

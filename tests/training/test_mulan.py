@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from huggingface_hub import ModelCard
 from mulan_models import tiny_config, tiny_model, tiny_processor
+from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoProcessor
 
 from muq_hf import MuQModel
@@ -108,6 +110,22 @@ def test_finished_folder_loads_by_the_auto_classes(trained):
         vector = model.get_text_features(**processor(text="low music", return_tensors="pt")).pooler_output
     assert vector.shape == (1, 12)
     assert len((trained / "final" / "training_files.jsonl").read_text().splitlines()) < 24
+
+
+def test_finished_folder_is_one_of_sentence_transformers(trained):
+    joint = SentenceTransformer(str(trained / "final"), device="cpu")
+    music = joint.encode([{"array": np.zeros(44_100, dtype=np.float32), "sampling_rate": 44_100}])
+    words = joint.encode(["low music"])
+    assert music.shape == words.shape == (1, 12)
+
+
+def test_card_of_a_finished_run_has_its_scores_on_held_out_pieces(trained):
+    card = ModelCard.load(trained / "final" / "README.md").data
+    last = [row for row in metrics_of(trained) if "eval_loss" in row][-1]
+    assert card.pipeline_tag == "zero-shot-audio-classification" and "muq_mulan" in card.tags
+    scores = {result.metric_type: result.metric_value for result in card.eval_results}
+    assert {"loss", "text_to_audio_r1", "audio_to_text_r10"} <= scores.keys()
+    assert scores == {name: pytest.approx(last[f"eval_{name}"], abs=1e-4) for name in scores}
 
 
 def test_a_model_hears_clips_of_the_length_that_it_was_trained_with(trained):
