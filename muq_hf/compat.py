@@ -36,7 +36,35 @@ class PublishedConfig(dict):
         return PublishedConfig(value) if isinstance(value, dict) else value
 
 
-class MuQ(nn.Module):
+class _FromHub(nn.Module):
+    """What both classes share: `from_pretrained`."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path,
+        *,
+        cache_dir=None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        map_location: str | torch.device = "cpu",
+        strict: bool = True,
+    ):
+        """The model of a Hub id or folder, of the published format or this package's, in evaluation mode.
+
+        `strict` is there for the interface alone: that every tensor is there and known is always checked. Raises ValueError or
+        OSError as `MuQModel.from_pretrained` does.
+        """
+        given = {"cache_dir": cache_dir, "token": token, "revision": revision}
+        flags = {"force_download": force_download, "local_files_only": local_files_only}
+        hub_arguments = {name: value for name, value in given.items() if value is not None}  # the rest is left to the defaults
+        hub_arguments |= {name: True for name in flags if flags[name]}
+        return cls._load(pretrained_model_name_or_path, hub_arguments).eval().to(map_location)
+
+
+class MuQ(_FromHub):
     """Music → hidden states, called as `muq.MuQ` is.
 
     `config`: the published configuration; of a folder in this package's layout, a [`MuQConfig`]. `model`: the encoder, a
@@ -52,28 +80,10 @@ class MuQ(nn.Module):
         self.model = model
 
     @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path,
-        *,
-        cache_dir=None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        revision: str | None = None,
-        map_location: str | torch.device = "cpu",
-        strict: bool = True,
-    ) -> "MuQ":
-        """The model of a Hub id or folder, of the published format or this package's, in evaluation mode.
-
-        `strict` is there for the interface alone: that every tensor is there and known is always checked. Raises ValueError or
-        OSError as `MuQModel.from_pretrained` does.
-        """
-        where = _place(cache_dir, force_download, local_files_only, token, revision)
-        config, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **where)
-        model = MuQModel.from_pretrained(pretrained_model_name_or_path, **where)
-        config = _published_fields(config) if is_published_config(config) else model.config
-        return cls(config, model).eval().to(map_location)
+    def _load(cls, source, hub_arguments: dict) -> "MuQ":
+        fields, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
+        model = MuQModel.from_pretrained(source, **hub_arguments)
+        return cls(_published_fields(fields) if is_published_config(fields) else model.config, model)
 
     def forward(
         self, x: torch.Tensor, attention_mask: torch.Tensor | None = None, output_hidden_states: bool = True
@@ -95,10 +105,10 @@ class MuQ(nn.Module):
 class MuLan(nn.Module):
     """The two towers: what `muq.MuQMuLan` calls `mulan_module`."""
 
-    def __init__(self, model: MuQMuLanModel, source, where: dict):
+    def __init__(self, model: MuQMuLanModel, source, hub_arguments: dict):
         super().__init__()
         self.model = model
-        self._source, self._where, self._processor = source, where, None
+        self._source, self._hub_arguments, self._processor = source, hub_arguments, None
 
     def get_audio_latents(self, wavs: torch.Tensor) -> torch.Tensor:
         """Clips [B, S], each at most `clip_secs` long → vectors of length 1 [B, P]."""
@@ -107,12 +117,12 @@ class MuLan(nn.Module):
     def get_text_latents(self, raw_texts: list[str]) -> torch.Tensor:
         """Texts → vectors of length 1 [B, P]. The tokenizer is loaded at the first call; OSError says where it is missing."""
         if self._processor is None:
-            self._processor = MuQMuLanProcessor.from_pretrained(self._source, **self._where)
+            self._processor = MuQMuLanProcessor.from_pretrained(self._source, **self._hub_arguments)
         features = self._processor(text=raw_texts, return_tensors="pt").to(self.model.device)
         return self.model.get_text_features(**features).pooler_output
 
 
-class MuQMuLan(nn.Module):
+class MuQMuLan(_FromHub):
     """Music and texts → vectors in one space, called as `muq.MuQMuLan` is."""
 
     def __init__(self, config: dict | PreTrainedConfig, mulan: MuLan):
@@ -120,34 +130,25 @@ class MuQMuLan(nn.Module):
         super().__init__()
         self.config = config
         self.mulan = mulan
-        own = mulan.model.config
-        self.sr = own.sampling_rate
-        self.clip_secs = int(own.clip_seconds) if own.clip_seconds == int(own.clip_seconds) else own.clip_seconds
+        self.sr = mulan.model.config.sampling_rate
+        seconds = mulan.model.config.clip_seconds
+        self.clip_secs = int(seconds) if seconds == int(seconds) else seconds
 
     @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path,
-        *,
-        cache_dir=None,
-        hf_hub_cache_dir=None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        revision: str | None = None,
-        map_location: str | torch.device = "cpu",
-        strict: bool = True,
-    ) -> "MuQMuLan":
+    def from_pretrained(cls, pretrained_model_name_or_path, *, hf_hub_cache_dir=None, cache_dir=None, **options) -> "MuQMuLan":
         """As [`MuQ.from_pretrained`]; `hf_hub_cache_dir` is an older name of `cache_dir`.
 
         The tokenizer is looked for at the first text: see `MuQMuLanProcessor.from_pretrained`.
         """
         cache_dir = hf_hub_cache_dir if cache_dir is None else cache_dir
-        where = _place(cache_dir, force_download, local_files_only, token, revision)
-        config, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **where)
-        model = MuQMuLanModel.from_pretrained(pretrained_model_name_or_path, **where)
-        config = _published_fields(config) if is_published_mulan_config(config) else model.config
-        return cls(config, MuLan(model, pretrained_model_name_or_path, where)).eval().to(map_location)
+        return super().from_pretrained(pretrained_model_name_or_path, cache_dir=cache_dir, **options)
+
+    @classmethod
+    def _load(cls, source, hub_arguments: dict) -> "MuQMuLan":
+        fields, _ = PreTrainedConfig.get_config_dict(source, **hub_arguments)
+        model = MuQMuLanModel.from_pretrained(source, **hub_arguments)
+        config = _published_fields(fields) if is_published_mulan_config(fields) else model.config
+        return cls(config, MuLan(model, source, hub_arguments))
 
     @property
     def device(self) -> torch.device:
@@ -238,13 +239,6 @@ def _installed_muq_works() -> bool:
             return model.eval()(torch.zeros(1, 24_000)).last_hidden_state.shape == (1, 25, 16)
     except Exception:  # whatever it is that fails in another package, it does not work
         return False
-
-
-def _place(cache_dir, force_download, local_files_only, token, revision) -> dict:
-    """Where on the Hub, and how, files are looked for; what was not given is left to the defaults."""
-    given = {"cache_dir": cache_dir, "token": token, "revision": revision}
-    flags = {"force_download": force_download, "local_files_only": local_files_only}
-    return {name: value for name, value in given.items() if value is not None} | {name: True for name in flags if flags[name]}
 
 
 def _published_fields(config: dict) -> PublishedConfig:

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .modeling_muq import MuQModel, MuQPreTrainedModel, keep_wanted
@@ -30,9 +32,13 @@ class LayerMean(nn.Module):
 
 
 class _MuQClassifier(MuQPreTrainedModel):
-    """The encoder of both classifiers. They read its last hidden state, or a learned mean of all hidden states."""
+    """The encoder of both classifiers, which read its last hidden state, or a learned mean of all hidden states.
+
+    Each has a `head`, a `_loss` and a class of outputs.
+    """
 
     _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^quantizer\."]
+    _output_class: type[ModelOutput]
 
     def __init__(self, config):
         super().__init__(config)
@@ -68,29 +74,46 @@ class _MuQClassifier(MuQPreTrainedModel):
             self.muq.eval()
         return self
 
-    def _encode(self, input_values, attention_mask, output_hidden_states, output_attentions):
-        """→ the states to classify from [B, T, D], the hidden states asked for, and the encoder's output."""
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput | TokenClassifierOutput:
+        """Arguments as of [`MuQModel`], and `labels`, see the class.
+
+        → logits, the loss where labels are given, hidden states and attentions where they are asked for. Raises ValueError and
+        TypeError as `MuQModel` does.
+        """
         need_all = self.config.use_weighted_layer_sum
         wanted, _ = self.muq.wanted_states(output_hidden_states)
-        outputs = self.muq(
-            input_values,
-            attention_mask,
-            output_hidden_states=True if need_all else [*wanted, -1],
-            output_attentions=output_attentions,
-            return_dict=True,
+        needed = True if need_all else [*wanted, -1]
+        outputs = self.muq(input_values, attention_mask, needed, output_attentions, return_dict=True, **kwargs)
+        states = self.layer_weights(outputs.hidden_states) if need_all else outputs.last_hidden_state
+        logits = self.head(states, outputs.attention_mask)
+        return self._output_class(
+            loss=None if labels is None else self._loss(logits, labels, outputs.attention_mask.bool()),
+            logits=logits,
+            hidden_states=keep_wanted(outputs.hidden_states, wanted),
+            attentions=outputs.attentions,
         )
-        states = outputs.last_hidden_state
-        if need_all:
-            states = self.layer_weights(outputs.hidden_states)
-        return states, keep_wanted(outputs.hidden_states, wanted), outputs
 
 
 class MuQForSequenceClassification(_MuQClassifier):
     """Scores for a whole clip: hidden states → projection → pooling over the music → classes (layout of Wav2Vec2's classifier).
 
-    Pooling by attention and a hidden layer make it the head of MuQ-Eval.
+    Pooling by attention and a hidden layer make it the head of MuQ-Eval. logits: [B, num_labels]; labels: [B] class indices,
+    [B, num_labels] of 0 and 1 (several labels at once), or [B(, num_labels)] numbers. `config.problem_type`
+    ("single_label_classification", "multi_label_classification", "regression") decides which; left open it follows from
+    `num_labels` and the dtype of the labels, as elsewhere in transformers.
     """
 
+    _output_class = SequenceClassifierOutput
     _new_parts = ("layer_weights", "projector", "frame_scores", "hidden", "classifier")
 
     def __init__(self, config):
@@ -118,31 +141,7 @@ class MuQForSequenceClassification(_MuQClassifier):
             pooled = F.gelu(self.hidden(pooled))
         return self.classifier(self.dropout(pooled))
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | int | list[int] | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> SequenceClassifierOutput:
-        """labels: [B] class indices, [B, num_labels] of 0 and 1 (several labels at once), or [B(, num_labels)] numbers.
-
-        `config.problem_type` ("single_label_classification", "multi_label_classification", "regression") decides which;
-        left open it follows from `num_labels` and the dtype of the labels, as elsewhere in transformers.
-        """
-        states, hidden_states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
-        logits = self.head(states, outputs.attention_mask)
-        return SequenceClassifierOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            hidden_states=hidden_states,
-            attentions=outputs.attentions,
-        )
-
-    def _loss(self, logits, labels):
+    def _loss(self, logits, labels, is_music):
         problem = self.config.problem_type
         if problem is None:
             problem = "regression" if self.config.num_labels == 1 else "multi_label_classification"
@@ -156,8 +155,14 @@ class MuQForSequenceClassification(_MuQClassifier):
 
 
 class MuQForAudioFrameClassification(_MuQClassifier):
-    """Scores for every frame (25 per second): beats, structure, melody."""
+    """Scores for every frame (25 per second): beats, structure, melody.
 
+    logits: [B, T, num_labels]; labels: [B, T] class indices (−100 is ignored), [B, T, num_labels] numbers from 0 to 1 (several at
+    once), or with `config.problem_type` "regression" [B, T, num_labels] numbers, NaN where there is none. Frames of padding count
+    for nothing.
+    """
+
+    _output_class = TokenClassifierOutput
     _new_parts = ("layer_weights", "hidden", "classifier")
 
     def __init__(self, config):
@@ -175,30 +180,6 @@ class MuQForAudioFrameClassification(_MuQClassifier):
         if self.config.classifier_layers == 2:
             states = F.gelu(self.hidden(states))
         return self.classifier(self.dropout(states))
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | int | list[int] | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> TokenClassifierOutput:
-        """labels: [B, T] class indices (−100 is ignored), [B, T, num_labels] numbers from 0 to 1 (several at once), or with
-        `config.problem_type` "regression" [B, T, num_labels] numbers, NaN where there is none.
-
-        logits: [B, T, num_labels]. Frames of padding count for nothing.
-        """
-        states, hidden_states, outputs = self._encode(input_values, attention_mask, output_hidden_states, output_attentions)
-        logits = self.head(states)
-        return TokenClassifierOutput(
-            loss=None if labels is None else self._loss(logits, labels, outputs.attention_mask.bool()),
-            logits=logits,
-            hidden_states=hidden_states,
-            attentions=outputs.attentions,
-        )
 
     def _loss(self, logits, labels, is_music):
         if labels.shape[:2] != logits.shape[:2]:

@@ -11,7 +11,8 @@ from .windowing_muq import plan_windows
 class Clip(NamedTuple):
     """Samples `start` to `end` of an item, then its first `completion` samples; `weight` in the item's vector.
 
-    The weights of an item sum to 1, less the share of what no clip hears: under a mel frame's hop at the end, by duration.
+    The weights of an item sum to 1. Under "duration" the samples after the last mel frame, fewer than a hop, belong to no clip,
+    and their share is missing from the sum.
     """
 
     start: int
@@ -34,6 +35,7 @@ def plan_clips(num_samples: int, clip_samples: int, rule: str, samples_per_frame
 
     "duration": windows side by side, each weighted by the samples it stands for. "published": whole clips; a rest is completed
     to one with the beginning of the item, or doubled if the item is shorter than that, and weighs as much as the others.
+    Raises ValueError for an item below `min_samples` under "duration".
     """
     if rule == "published":
         starts = range(0, num_samples, clip_samples)

@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, states, attention_mask, rotary, output_attentions=False):
+    def forward(self, states, attention_mask, rotary, output_attentions=False, **kwargs):
         B, T, D = states.shape
         heads = (B, T, self.num_heads, self.head_dim)
         rotated = rotate(states.view(heads), *rotary).reshape(B, T, D)
@@ -63,6 +63,7 @@ class Attention(nn.Module):
             attention_mask,
             scaling=self.scaling,
             dropout=self.config.attention_dropout if self.training else 0.0,
+            **kwargs,
         )
         return self.out_proj(attended.reshape(B, T, D)), weights
 
@@ -121,9 +122,9 @@ class ConformerLayer(GradientCheckpointingLayer):
         self.ffn2 = FeedForward(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size)
 
-    def forward(self, states, attention_mask=None, lengths=None, rotary=None, output_attentions=False):
+    def forward(self, states, attention_mask=None, lengths=None, rotary=None, output_attentions=False, **kwargs):
         states = states + 0.5 * self.ffn1(self.ffn1_layer_norm(states))
-        attended, weights = self.attention(self.attention_layer_norm(states), attention_mask, rotary, output_attentions)
+        attended, weights = self.attention(self.attention_layer_norm(states), attention_mask, rotary, output_attentions, **kwargs)
         states = states + self.attention_dropout(attended)
         states = states + self.convolution(states, lengths)
         states = states + 0.5 * self.ffn2(self.ffn2_layer_norm(states))
@@ -138,11 +139,12 @@ class ConformerEncoder(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_hidden_layers))
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, states, lengths=None, wanted_states=(), last_layer=None, output_attentions=False):
+    def forward(self, states, lengths=None, wanted_states=(), last_layer=None, output_attentions=False, **kwargs):
         """Run the layers up to `last_layer` and keep the wanted hidden states.
 
         states: [B, T, D]; lengths: [B] frames, or None where nothing is padded; wanted_states: indices from 0 (the input) to
-        the number of layers (the output after the final layer norm) → (last state or None, hidden states, attentions).
+        the number of layers (the output after the final layer norm); kwargs: for the attention function → (last state or None,
+        hidden states, attentions).
         """
         B, T, D = states.shape
         num_layers = len(self.layers)
@@ -153,7 +155,7 @@ class ConformerEncoder(nn.Module):
         states = self.dropout(states)
         kept, attentions = {0: states}, []
         for index, layer in enumerate(self.layers[:last_layer], start=1):
-            states, weights = layer(states, attention_mask, lengths, rotary, output_attentions)
+            states, weights = layer(states, attention_mask, lengths, rotary, output_attentions, **kwargs)
             if index == num_layers:
                 states = self.layer_norm(states)
             if index in wanted_states:

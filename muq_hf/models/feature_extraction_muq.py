@@ -12,6 +12,7 @@ from .samples_muq import check_samples
 
 
 PCM_DTYPES = (np.int16, np.int32)
+MAX_CHANNELS = 2  # of an array; one of more rows is more likely a batch
 
 
 class MuQFeatureExtractor(SequenceFeatureExtractor):
@@ -153,3 +154,21 @@ def as_float32(audio, index: int) -> np.ndarray:
         raise ValueError(f"item {index} has dtype {array.dtype}; samples must be floating point, int16 or int32.")
     with np.errstate(over="ignore"):  # what overflows float32 becomes infinite, and is refused as such
         return array.astype(np.float32)
+
+
+def mix_down(audio, index: int = 0) -> np.ndarray:
+    """An array of one or two channels, on either axis → their mean, float32 [S]. Raises ValueError, which names the item."""
+    wave = as_float32(audio, index)
+    if wave.ndim == 2:
+        channel_axis = int(np.argmin(wave.shape))
+        is_clear = 1 <= wave.shape[channel_axis] <= MAX_CHANNELS < wave.shape[1 - channel_axis]
+        if not is_clear:
+            raise ValueError(
+                f"item {index} of shape {wave.shape} is neither mono nor stereo: pass `audio.mean(axis=channel_axis)` for one "
+                "clip, or `list(batch)` for several."
+            )
+        wave = wave.mean(axis=channel_axis)
+    if wave.ndim != 1:
+        raise ValueError(f"item {index} must be [samples] or have one or two channels beside them, got shape {wave.shape}.")
+    check_samples(wave, f"item {index}")
+    return wave

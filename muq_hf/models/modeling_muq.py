@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple
 
+from .attention_muq import require_known_arguments
 from .batches_muq import is_traced, valid_lengths
 from .configuration_muq import MuQConfig
 from .conformer_muq import Attention, ConformerEncoder, ConformerLayer
@@ -171,12 +173,15 @@ class MuQModel(MuQPreTrainedModel):
         output_hidden_states: bool | int | list[int] | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MuQModelOutput:
         """input_values: [B, S] waveform at `config.sampling_rate`; attention_mask: [B, S], 1 on audio, 0 on padding.
 
         output_hidden_states: True for all; an index or a list of indices (0 = input of the first layer) for those only:
-        layers above the highest are then not computed. Raises ValueError for malformed batches and unknown layers.
+        layers above the highest are then not computed. kwargs: for the attention function. Raises ValueError for malformed
+        batches and unknown layers, TypeError for unknown arguments.
         """
+        require_known_arguments(kwargs)
         wanted_states, last_layer = self.wanted_states(output_hidden_states)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         lengths = valid_lengths(input_values, attention_mask, self.config.min_samples)
@@ -188,7 +193,8 @@ class MuQModel(MuQPreTrainedModel):
             fast_front_end(self.front_end, mel, mel_lengths) if can_be_fast else self.front_end(mel, mel_lengths)
         )  # [B, T, D]
         frame_lengths = None if lengths is None else self.front_end.num_frames(mel_lengths)
-        last, hidden_states, attentions = self.encoder(frames, frame_lengths, wanted_states, last_layer, bool(output_attentions))
+        wanted = (wanted_states, last_layer, bool(output_attentions))
+        last, hidden_states, attentions = self.encoder(frames, frame_lengths, *wanted, **kwargs)
         return MuQModelOutput(
             last_hidden_state=last,
             hidden_states=hidden_states if wanted_states else None,
@@ -266,6 +272,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         return_loss: bool = True,
         return_logits: bool = True,
         return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MuQForPreTrainingOutput:
         """input_values: [B, S] clips of one length; target_tokens: [B, N, K] to predict in place of the quantizer's.
 
@@ -282,7 +289,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
         if not (return_loss or return_logits):
             raise ValueError("`return_loss` and `return_logits` are both False: nothing is left to return.")
         if not return_loss:
-            outputs = self.muq(input_values, None, [*wanted, -1], output_attentions, return_dict=True)
+            outputs = self.muq(input_values, None, [*wanted, -1], output_attentions, return_dict=True, **kwargs)
             return MuQForPreTrainingOutput(
                 logits=self._logits(outputs.last_hidden_state),
                 hidden_states=keep_wanted(outputs.hidden_states, wanted),
@@ -310,7 +317,7 @@ class MuQForPreTraining(MuQPreTrainedModel):
             )
         device = input_values.device
         masked = apply_block_mask(input_values, block_mask.to(device), mask_noise.to(device), block_samples)
-        outputs = self.muq(masked, None, [*wanted, -1], output_attentions, return_dict=True)
+        outputs = self.muq(masked, None, [*wanted, -1], output_attentions, return_dict=True, **kwargs)
         states, places, target_tokens = outputs.last_hidden_state[:, :N], places.to(device), target_tokens[:, :N]
         logits = self._logits(states) if return_logits else None
         chosen = self._logits(states.flatten(0, 1)[places]) if logits is None else logits.flatten(0, 1)[places]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_muq_mulan import MuQMuLanConfig
@@ -68,25 +69,16 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.text_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.text_model.set_input_embeddings(value)
-
     @can_return_tuple
     def get_audio_features(
         self,
         input_values: torch.Tensor,
         padding_mask: torch.Tensor | None = None,
         clip_rule: str | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Music [B, S] at `config.sampling_rate`, of any length → `.pooler_output` [B, P], see [`MuQMuLanAudioModel`]."""
-        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        return self.audio_model(input_values, padding_mask, clip_rule, **wanted, return_dict=True)
+        return self.audio_model(input_values, padding_mask, clip_rule, return_dict=True, **kwargs)
 
     @can_return_tuple
     def get_text_features(
@@ -94,13 +86,10 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Texts [B, N] → `.pooler_output` [B, P], see [`MuQMuLanTextModel`]."""
-        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        return self.text_model(input_ids, attention_mask, token_type_ids, **wanted, return_dict=True)
+        return self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs)
 
     @can_return_tuple
     def forward(
@@ -113,9 +102,7 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         audio_ids: torch.Tensor | None = None,
         text_ids: torch.Tensor | None = None,
         return_loss: bool = False,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MuQMuLanOutput:
         """input_ids: [N, tokens] with `attention_mask`; input_values: [B, S] with `padding_mask`.
 
@@ -123,9 +110,8 @@ class MuQMuLanModel(MuQMuLanPreTrainedModel):
         [B] say which rows are the same track or caption, see [`contrastive_loss`]. A single pair has nothing to be told from:
         its loss is 0. Hidden states and attentions are in `audio_model_output` and `text_model_output`.
         """
-        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        audio_output = self.audio_model(input_values, padding_mask, **wanted, return_dict=True)
-        text_output = self.text_model(input_ids, attention_mask, token_type_ids, **wanted, return_dict=True)
+        audio_output = self.audio_model(input_values, padding_mask, return_dict=True, **kwargs)
+        text_output = self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs)
         audio_embeds, text_embeds = audio_output.pooler_output, text_output.pooler_output
         logits_per_audio = self.logit_scale.exp().to(audio_embeds.dtype) * audio_embeds @ text_embeds.T
         return MuQMuLanOutput(
@@ -164,13 +150,10 @@ class MuQMuLanAudioModelWithProjection(MuQMuLanPreTrainedModel):
         input_values: torch.Tensor,
         padding_mask: torch.Tensor | None = None,
         clip_rule: str | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MuQMuLanAudioOutput:
         """Music [B, S] → `.audio_embeds` [B, P], see [`MuQMuLanAudioModel`]."""
-        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        output = self.audio_model(input_values, padding_mask, clip_rule, **wanted, return_dict=True)
+        output = self.audio_model(input_values, padding_mask, clip_rule, return_dict=True, **kwargs)
         return MuQMuLanAudioOutput(
             audio_embeds=output.pooler_output,
             last_hidden_state=output.last_hidden_state,
@@ -191,25 +174,16 @@ class MuQMuLanTextModelWithProjection(MuQMuLanPreTrainedModel):
         self.text_model = MuQMuLanTextModel(config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.text_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.text_model.set_input_embeddings(value)
-
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MuQMuLanTextOutput:
         """Texts [B, N] → `.text_embeds` [B, P], see [`MuQMuLanTextModel`]."""
-        wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        output = self.text_model(input_ids, attention_mask, token_type_ids, **wanted, return_dict=True)
+        output = self.text_model(input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs)
         return MuQMuLanTextOutput(
             text_embeds=output.pooler_output,
             last_hidden_state=output.last_hidden_state,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .classification_muq import MuQForSequenceClassification
-from .pipeline_muq import MuQFeatureExtractionPipeline
+from .pipeline_muq import MuQFeatureExtractionPipeline, given_arguments
 
 
 WINDOW_SECONDS = 30.0  # where the model does not say how long the clips of its training were
@@ -59,9 +59,8 @@ class MuQAudioClassificationPipeline(MuQFeatureExtractionPipeline):
             raise ValueError(f"`top_k` must be at least 1, or None for all labels, got {top_k}.")
         preprocess = {"sampling_rate": sampling_rate, "chunk_length_s": chunk_length_s}
         postprocess = {"function_to_apply": function_to_apply, "return_timestamps": return_timestamps}
-        given = tuple({k: v for k, v in each.items() if v is not None} for each in (preprocess, {}, postprocess))
-        given[2]["top_k"] = top_k
-        return given
+        preprocess, forward, postprocess = given_arguments(preprocess, {}, postprocess)
+        return preprocess, forward, postprocess | {"top_k": top_k}  # None is a choice here: all labels
 
     def preprocess(self, inputs, sampling_rate=None, chunk_length_s=None):
         config = self.model.config

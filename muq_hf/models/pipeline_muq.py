@@ -11,16 +11,14 @@ from transformers.pipelines.base import ChunkPipeline
 
 from .decoding_muq import checked_rate, resample, stream_audio
 from .downloads_muq import DOWNLOAD_TIMEOUT, MAX_DOWNLOAD_BYTES, download
-from .feature_extraction_muq import MuQFeatureExtractor, as_float32
+from .feature_extraction_muq import MuQFeatureExtractor, mix_down
 from .layers_muq import hidden_state_indices
 from .modeling_muq import MuQModel
 from .pooling_muq import FrameStatistics, check_pool, crossfade, frame_statistics, join_statistics, pool_statistics
-from .samples_muq import check_samples
 from .windowing_muq import Window, WindowLengths, frame_times, stream_windows
 
 
 BLOCK_LENGTH = 5.0  # seconds of a file that are decoded at a time
-MAX_ARRAY_CHANNELS = 2  # an array of more rows than this is more likely a batch
 JOINS = ("cut", "fade")
 
 
@@ -46,9 +44,8 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         if model.config.model_type != expected_type:
             raise ValueError(f"this pipeline needs a model of type {expected_type!r}, got {model.config.model_type!r}.")
         if feature_extractor is None:
-            config = model.config
-            feature_extractor = self._extractor_class.for_config(config)
-        self._shelf = Shelf()
+            feature_extractor = self._extractor_class.for_config(model.config)
+        self._copies = MappedCopies()
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
 
     def __call__(self, inputs, **kwargs):
@@ -110,7 +107,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
         preprocess |= {"chunk_length_s": chunk_length_s, "stride_length_s": stride_length_s}
         forward = {"layers": layers, "pool": pool, "join": join}
         postprocess = {**forward, "return_timestamps": return_timestamps, "return_tensors": return_tensors}
-        return tuple({k: v for k, v in given.items() if v is not None} for given in (preprocess, forward, postprocess))
+        return given_arguments(preprocess, forward, postprocess)
 
     def preprocess(
         self,
@@ -159,7 +156,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
                 first, last = 0, num_frames[index]
             frames = torch.stack([state[index, first:last] for state in states])  # [L, T, D]
             kept = frames if pool == "none" else torch.cat(frame_statistics(frames), dim=-1)
-            rows.append((self._shelf.put(kept),))
+            rows.append((self._copies.add(kept),))
         return {"is_last": is_last, "place": place, "rows": rows}
 
     def postprocess(self, model_outputs, layers=None, pool="none", join="cut", return_timestamps=False, return_tensors=False):
@@ -207,7 +204,7 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             samples = inputs.get_all_samples()
             inputs, sampling_rate = samples.data.float().mean(dim=0), samples.sample_rate
         if isinstance(inputs, (np.ndarray, torch.Tensor)):
-            wave = _mono(inputs)
+            wave = mix_down(inputs)
             yield resample(wave, checked_rate(rate if sampling_rate is None else sampling_rate), rate)
         elif isinstance(inputs, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(inputs, "read"):
             yield from stream_audio(inputs, BLOCK_LENGTH, rate)
@@ -218,11 +215,12 @@ class MuQFeatureExtractionPipeline(ChunkPipeline):
             )
 
 
-class Shelf:
-    """Copies on the CPU in memory of their own, several in one mapping: a system allows about 65,000 mappings in a process.
+class MappedCopies:
+    """Copies of tensors on the CPU, in memory mapped for them alone. A mapping is freed when no tensor in it is used any more.
 
-    On the heap, what stays of each window would lie between the large blocks that come and go with the next ones, which then
-    fit no more: memory would grow by far more than what stays. A mapping goes when nothing on it is used any more.
+    On the heap, the rows kept of each window would lie between the large blocks that are allocated and freed for the next windows
+    and leave gaps too small for them: memory would grow by far more than the rows. Several copies share a mapping, because a
+    system allows about 65,000 of them in a process.
     """
 
     MAPPING_BYTES = 1 << 24
@@ -230,12 +228,17 @@ class Shelf:
     def __init__(self):
         self._free = memoryview(b"")
 
-    def put(self, values: torch.Tensor) -> torch.Tensor:
+    def add(self, values: torch.Tensor) -> torch.Tensor:
         size = values.numel() * values.element_size()
         if size > len(self._free):
             self._free = memoryview(mmap.mmap(-1, max(size, self.MAPPING_BYTES)))
         memory, self._free = self._free[:size], self._free[size + -size % 64 :]
         return torch.frombuffer(memory, dtype=values.dtype).view(values.shape).copy_(values)
+
+
+def given_arguments(*groups: dict) -> tuple[dict, ...]:
+    """Each group without the arguments that are None: those keep their defaults."""
+    return tuple({name: value for name, value in group.items() if value is not None} for group in groups)
 
 
 class _IteratorDataset(IterableDataset):
@@ -260,21 +263,3 @@ def _unpack(inputs: dict) -> tuple:
         if inputs.get(key) is not None:
             return inputs[key], None
     raise ValueError(f"a dictionary needs `array` and `sampling_rate`, or `bytes`, or `path`; got {sorted(map(str, inputs))}.")
-
-
-def _mono(audio: np.ndarray | torch.Tensor) -> np.ndarray:
-    """An array of one or two channels, on either axis → their mean, float32 [S]. Raises ValueError."""
-    wave = as_float32(audio, 0)
-    if wave.ndim == 2:
-        channel_axis = int(np.argmin(wave.shape))
-        is_clear = 1 <= wave.shape[channel_axis] <= MAX_ARRAY_CHANNELS < wave.shape[1 - channel_axis]
-        if not is_clear:
-            raise ValueError(
-                f"an array of shape {wave.shape} is neither mono nor stereo: pass `audio.mean(axis=channel_axis)` for one clip, "
-                "or `list(batch)` for several."
-            )
-        wave = wave.mean(axis=channel_axis)
-    if wave.ndim != 1:
-        raise ValueError(f"an array must be [samples] or have two axes with one or two channels, got shape {wave.shape}.")
-    check_samples(wave, "the array")
-    return wave

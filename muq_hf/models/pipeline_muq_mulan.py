@@ -7,7 +7,7 @@ import numpy as np
 
 from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from .modeling_muq_mulan import MuQMuLanModel
-from .pipeline_muq import MuQFeatureExtractionPipeline
+from .pipeline_muq import MuQFeatureExtractionPipeline, given_arguments
 from .processing_muq_mulan import MuQMuLanProcessor, names_audio
 
 
@@ -49,9 +49,7 @@ class MuQMuLanFeatureExtractionPipeline(MuQFeatureExtractionPipeline):
         max_download_bytes: int | None = None,
     ):
         preprocess = {"sampling_rate": sampling_rate, "timeout": timeout, "max_download_bytes": max_download_bytes}
-        postprocess = {"return_tensors": return_tensors}
-        preprocess, postprocess = ({k: v for k, v in given.items() if v is not None} for given in (preprocess, postprocess))
-        return preprocess, {}, postprocess
+        return given_arguments(preprocess, {}, {"return_tensors": return_tensors})
 
     def preprocess(self, inputs, sampling_rate=None, **download_bounds) -> Iterator[dict]:
         """One input → a batch of one."""

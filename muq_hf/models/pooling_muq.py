@@ -12,7 +12,7 @@ POOLS = ("mean", "std", "max", "mean+std")  # of frames to one vector
 
 
 class FrameStatistics(NamedTuple):
-    """What is left of frames when any of the pools can still be computed, and windows still be joined. All float32."""
+    """Statistics over frames from which every pool can be computed, also of several windows together. All float32."""
 
     count: torch.Tensor  # [..., 1] frames
     mean: torch.Tensor  # [..., D]
@@ -86,9 +86,10 @@ def _check_counts(count: torch.Tensor) -> None:
 
 
 def crossfade(windows: list[torch.Tensor], starts: list[int]) -> torch.Tensor:
-    """Frames [L, T, D] of windows that overlap → one sequence, each frame the mean of all that windows have of it.
+    """Frames [L, T, D] of windows that overlap → one sequence, each frame the weighted mean of its copies in several windows.
 
-    starts: each window's first frame. A window weighs the more, the farther a frame is from the ends that overlap others.
+    starts: each window's first frame. A copy weighs as much as its distance, in frames, from the nearest end of its window that
+    overlaps another.
     """
     length = starts[-1] + windows[-1].shape[1]
     total = windows[0].new_zeros(windows[0].shape[0], length, windows[0].shape[2], dtype=torch.float32)

@@ -7,7 +7,7 @@ from transformers.utils import logging
 
 from .configuration_muq_mulan import MuQMuLanConfig
 from .decoding_muq import AUDIO_SUFFIXES, checked_rate, load_audio, resample
-from .feature_extraction_muq import as_batch, as_float32
+from .feature_extraction_muq import as_batch, mix_down
 from .feature_extraction_muq_mulan import MuQMuLanFeatureExtractor
 from .loading_muq import hub_arguments_of
 from .published_muq_mulan import is_published_mulan_config, tower_source
@@ -40,7 +40,8 @@ class MuQMuLanProcessor(ProcessorMixin):
         images_kwargs: dict | None = None,
         videos_kwargs: dict | None = None,
     ) -> BatchFeature:
-        """text: one text or several; audio: files, or what the feature extractor takes, with its `sampling_rate` (any, in Hz).
+        """text: one text or several; audio: files, or what the feature extractor takes, with its `sampling_rate` (any, in Hz);
+        in a list also stereo, [2, S] or [S, 2].
 
         `padding`, `truncation` and `max_length` (tokens) are for the text; longer texts are cut, with one warning. The
         dictionaries add options for the tokenizer, the feature extractor or both; those for images and videos must be empty.
@@ -79,11 +80,15 @@ class MuQMuLanProcessor(ProcessorMixin):
         files = [audio] if isinstance(audio, (str, os.PathLike)) else audio
         if isinstance(files, (list, tuple)) and files and all(isinstance(item, (str, os.PathLike)) for item in files):
             audio, options = [load_audio(file, rate) for file in files], options | {"sampling_rate": rate}
-        elif options["sampling_rate"] not in (None, rate):
+        elif options["sampling_rate"] is None:
+            raise ValueError(
+                "arrays of audio need their `sampling_rate` (Hz): pass it beside `audio`, or in sentence-transformers "
+                '{"array": …, "sampling_rate": …}.'
+            )
+        else:
             given = checked_rate(options["sampling_rate"])
-            waves = [as_float32(wave, index) for index, wave in enumerate(as_batch(audio))]
-            audio = [resample(wave, given, rate) if wave.ndim == 1 else wave for wave in waves]  # others are refused below
-            options = options | {"sampling_rate": rate}
+            waves = [mix_down(wave, index) for index, wave in enumerate(as_batch(audio))]
+            audio, options = [resample(wave, given, rate) for wave in waves], options | {"sampling_rate": rate}
         return self.feature_extractor(audio, **options)
 
     def _tokenize(self, text, options: dict) -> dict:
@@ -93,9 +98,8 @@ class MuQMuLanProcessor(ProcessorMixin):
             raise ValueError(f"`text` must be a string or a list of strings, got {wrong[0] if wrong else texts!r}.")
         files = [item for item in texts if names_audio(item)]
         if files:  # sentence-transformers takes files that it does not know for text
-            raise ValueError(
-                f'{files[0]!r} names audio and is no text: pass it as `audio`, or {{"array": …, "sampling_rate": …}}.'
-            )
+            what = "names audio and is no text" if os.path.exists(files[0]) else "names an audio file that does not exist"
+            raise ValueError(f'{files[0]!r} {what}: music goes in as `audio`, or {{"array": …, "sampling_rate": …}}.')
         limit = options["max_length"] or self.tokenizer.model_max_length
         lengths = [len(ids) for ids in self.tokenizer(texts, verbose=False)["input_ids"]]
         if 0 in lengths:

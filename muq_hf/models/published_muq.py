@@ -59,17 +59,16 @@ def is_published_config(config: dict) -> bool:
 def config_from_published(published: dict) -> dict:
     """Fields of the published `config.json` → fields of `MuQConfig`. Raises ValueError for variants never published."""
     conformer, stat = published["w2v2_config"], published.get("stat") or {}
-    unsupported = {
-        "position_embeddings_type": (conformer.get("position_embeddings_type", "rotary"), "rotary"),
-        "features": (published.get("features", ["melspec_2048"]), ["melspec_2048"]),
-        "label_rate": (published.get("label_rate", 25), 25),
-        "use_vq_target": (published.get("use_vq_target", False), False),
-        "use_encodec_target": (published.get("use_encodec_target", False), False),
-        "layerdrop": (conformer.get("layerdrop", 0.0), 0.0),
-    }
-    for name, (value, expected) in unsupported.items():
-        if value != expected:
-            raise ValueError(f"this published configuration has {name}={value!r}; only {expected!r} can be converted.")
+    require_published_values(
+        {
+            "position_embeddings_type": (conformer.get("position_embeddings_type", "rotary"), "rotary"),
+            "features": (published.get("features", ["melspec_2048"]), ["melspec_2048"]),
+            "label_rate": (published.get("label_rate", 25), 25),
+            "use_vq_target": (published.get("use_vq_target", False), False),
+            "use_encodec_target": (published.get("use_encodec_target", False), False),
+            "layerdrop": (conformer.get("layerdrop", 0.0), 0.0),
+        }
+    )
     if "melspec_2048_mean" not in stat or "melspec_2048_std" not in stat:
         raise ValueError("this published configuration lacks stat.melspec_2048_mean and stat.melspec_2048_std.")
     residual = published.get("use_rvq_target", False)
@@ -104,6 +103,13 @@ def config_from_published(published: dict) -> dict:
     }
 
 
+def require_published_values(fields: dict[str, tuple]) -> None:
+    """name → (value, the only one that was ever published). Raises ValueError for another."""
+    for name, (value, expected) in fields.items():
+        if value != expected:
+            raise ValueError(f"this published configuration has {name}={value!r}; only {expected!r} can be converted.")
+
+
 def convert_state_dict(published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The published tensors under the names of `MuQForPreTraining`, weight norms multiplied out.
 
@@ -114,7 +120,7 @@ def convert_state_dict(published: dict[str, torch.Tensor]) -> dict[str, torch.Te
     for key, tensor in fuse_weight_norms(tensors).items():
         if any(re.fullmatch(pattern, key) for pattern in UNUSED_KEYS):
             continue
-        name = _renamed(key)
+        name = renamed(key, RENAMINGS, "MuQ or MusicFM")
         converted[name] = tensor.long() if name.endswith(".unused_steps") else reshaped(name, tensor)
     return converted
 
@@ -129,11 +135,12 @@ def reshaped(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _renamed(key: str) -> str:
-    for pattern, replacement in RENAMINGS:
+def renamed(key: str, renamings: list[tuple[str, str]], checkpoint: str) -> str:
+    """The name here of a published tensor. Raises ValueError, naming the kind of checkpoint, for an unknown one."""
+    for pattern, replacement in renamings:
         if re.fullmatch(pattern, key):
             return re.sub(pattern, replacement, key)
-    raise ValueError(f"tensor {key!r} belongs to no part of a published MuQ or MusicFM checkpoint.")
+    raise ValueError(f"tensor {key!r} belongs to no part of a published {checkpoint} checkpoint.")
 
 
 def fuse_weight_norms(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import cached_file
 
 from .loading_muq import hub_arguments_of
-from .published_muq import config_from_published, convert_state_dict, is_published_config
+from .published_muq import config_from_published, convert_state_dict, is_published_config, renamed, require_published_values
 
 
 # Configurations of the two towers that the published model names; with them its own folder is enough to load it.
@@ -101,17 +101,16 @@ def tower_source(part: str, published: dict, source, given, file: str, hub_argum
 def config_from_published_mulan(published: dict, audio_config: dict, text_config: dict) -> dict:
     """Fields of the published `config.json` → fields of `MuQMuLanConfig`. Raises ValueError for variants never published."""
     mulan, audio, text = published["mulan"], published["audio_transformer"], published["text_transformer"]
-    unsupported = {
-        "audio_transformer.tf_depth": (audio.get("tf_depth", 8), 0),
-        "audio_transformer.dim": (audio.get("dim", 768), text.get("dim", 768)),
-        "audio_model.use_layer_idx": (published["audio_model"].get("use_layer_idx", -1), -1),
-        "mulan.sr": (mulan.get("sr", 24_000), 24_000),
-        "mulan.sigmoid_contrastive_loss": (mulan.get("sigmoid_contrastive_loss", False), False),
-        "mulan.hierarchical_contrastive_loss": (mulan.get("hierarchical_contrastive_loss", False), False),
-    }
-    for name, (value, expected) in unsupported.items():
-        if value != expected:
-            raise ValueError(f"this published configuration has {name}={value!r}; only {expected!r} can be converted.")
+    require_published_values(
+        {
+            "audio_transformer.tf_depth": (audio.get("tf_depth", 8), 0),
+            "audio_transformer.dim": (audio.get("dim", 768), text.get("dim", 768)),
+            "audio_model.use_layer_idx": (published["audio_model"].get("use_layer_idx", -1), -1),
+            "mulan.sr": (mulan.get("sr", 24_000), 24_000),
+            "mulan.sigmoid_contrastive_loss": (mulan.get("sigmoid_contrastive_loss", False), False),
+            "mulan.hierarchical_contrastive_loss": (mulan.get("hierarchical_contrastive_loss", False), False),
+        }
+    )
     adapter_size = text.get("dim", 768)
     return {
         "model_type": "muq_mulan",
@@ -146,14 +145,7 @@ def convert_mulan_state_dict(published: dict[str, torch.Tensor]) -> dict[str, to
         elif key == "contrast.temperatures":
             converted["logit_scale"] = tensor.reshape(())
         else:
-            converted[_renamed(key)] = tensor
+            converted[renamed(key, MULAN_RENAMINGS, "MuQ-MuLan")] = tensor
     for key, tensor in convert_state_dict(encoder).items():
         converted["audio_model.encoder." + key.removeprefix("muq.")] = tensor
     return converted
-
-
-def _renamed(key: str) -> str:
-    for pattern, replacement in MULAN_RENAMINGS:
-        if re.fullmatch(pattern, key):
-            return re.sub(pattern, replacement, key)
-    raise ValueError(f"tensor {key!r} belongs to no part of a published MuQ-MuLan checkpoint.")

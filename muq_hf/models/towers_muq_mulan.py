@@ -8,8 +8,11 @@ from torch import nn
 from transformers import AutoModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
+from .attention_muq import require_known_arguments
 from .batches_muq import valid_lengths
 from .clips_muq_mulan import ClipBatch, cut_clips, join_clips, plan_clips
 from .configuration_muq_mulan import CLIP_RULES, MuQMuLanConfig
@@ -43,6 +46,13 @@ class MuQMuLanPreTrainedModel(MuQPreTrainedModel):
         elif hasattr(module, "logit_scale"):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
+    def get_input_embeddings(self) -> nn.Module | None:
+        """Those of the text; None for a music tower alone."""
+        return self.text_model.get_input_embeddings() if hasattr(self, "text_model") else None
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
     @classmethod
     def _is_published(cls, config: dict) -> bool:
         return is_published_mulan_config(config)
@@ -73,11 +83,12 @@ class MuQMuLanAudioModel(MuQMuLanPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """input_values: [B, S]; padding_mask: [B, S], 1 on audio; clip_rule: in place of the configuration's.
 
         → pooler_output [B, P], last_hidden_state [clips, T, D], and clip by clip the hidden states and attentions of MuQ.
-        Raises ValueError as `MuQModel` does, and for unknown rules.
+        Raises ValueError and TypeError as `MuQModel` does, and ValueError for unknown rules.
         """
         config = self.config
         rule = config.clip_rule if clip_rule is None else clip_rule
@@ -85,29 +96,30 @@ class MuQMuLanAudioModel(MuQMuLanPreTrainedModel):
             raise ValueError(f"`clip_rule` must be one of {', '.join(CLIP_RULES)}, got {rule!r}.")
         lengths = valid_lengths(input_values, padding_mask, config.min_samples, "padding_mask")
         B, S = input_values.shape
-        wanted = (_or_configured(output_hidden_states, config.output_hidden_states), output_attentions)
+        kwargs["output_hidden_states"] = _or_configured(output_hidden_states, config.output_hidden_states)
+        kwargs["output_attentions"] = output_attentions
         if rule == "duration" and S <= config.clip_samples:
-            return self._embed(input_values, padding_mask if lengths is not None else None, *wanted)
+            return self._embed(input_values, padding_mask if lengths is not None else None, **kwargs)
         # The number of clips depends on the lengths, so they are read here even from a GPU.
         num_samples = [S] * B if lengths is None else lengths.tolist()
         samples_per_frame = config.audio_config.samples_per_frame
         plans = [plan_clips(n, config.clip_samples, rule, samples_per_frame, config.min_samples) for n in num_samples]
         batch = cut_clips(input_values, num_samples, plans)
-        output = self._embed_clips(batch, *wanted)
+        output = self._embed_clips(batch, **kwargs)
         output.pooler_output = join_clips(output.pooler_output, batch, B, rule)
         return output
 
-    def _embed_clips(self, batch: ClipBatch, *wanted) -> BaseModelOutputWithPooling:
+    def _embed_clips(self, batch: ClipBatch, **kwargs) -> BaseModelOutputWithPooling:
         """In training all clips at once, because they share batch statistics; in evaluation `CLIPS_AT_ONCE` at a time."""
         N, C = batch.clips.shape
         mask = (torch.arange(C, device=batch.clips.device) < batch.lengths.unsqueeze(1)).long()
         at_once = N if self.training else CLIPS_AT_ONCE
-        parts = [self._embed(batch.clips[i : i + at_once], mask[i : i + at_once], *wanted) for i in range(0, N, at_once)]
+        parts = [self._embed(batch.clips[i : i + at_once], mask[i : i + at_once], **kwargs) for i in range(0, N, at_once)]
         return BaseModelOutputWithPooling(**{name: _concatenated([part[name] for part in parts]) for name in parts[0]})
 
-    def _embed(self, clips, mask, output_hidden_states, output_attentions) -> BaseModelOutputWithPooling:
+    def _embed(self, clips, mask, **kwargs) -> BaseModelOutputWithPooling:
         """clips: [N, C]; mask: [N, C] or None → pooler_output of length 1 [N, P], last_hidden_state [N, T, D]."""
-        encoded = self.encoder(clips, mask, output_hidden_states, output_attentions, return_dict=True)
+        encoded = self.encoder(clips, mask, return_dict=True, **kwargs)
         states = self.adapter_projection(encoded.last_hidden_state)
         pooled = pool_frames(states, None if mask is None else encoded.attention_mask, "mean")
         return BaseModelOutputWithPooling(
@@ -159,14 +171,17 @@ class MuQMuLanTextModel(MuQMuLanPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """input_ids: [B, N]; attention_mask: [B, N], 1 on text; token_type_ids: [B, N] for encoders that know them.
 
         → pooler_output [B, P], last_hidden_state [B, N, D], and the hidden states and attentions of the text encoder. Raises
-        ValueError for texts that are empty or too long.
+        ValueError for texts that are empty or too long, TypeError for unknown arguments.
         """
+        require_known_arguments(kwargs)
         _check_text(input_ids, self.config.max_text_tokens)
         options = {
+            **kwargs,
             "token_type_ids": token_type_ids,
             "output_hidden_states": _or_configured(output_hidden_states, self.config.output_hidden_states),
             "output_attentions": output_attentions,

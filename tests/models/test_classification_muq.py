@@ -103,8 +103,8 @@ def test_frozen_base_model_keeps_weights_and_statistics():
 
 def test_layer_weights_start_as_a_plain_mean(batch):
     model = build(MuQForSequenceClassification, num_labels=2, use_weighted_layer_sum=True)
-    states, hidden_states, _ = model._encode(*batch[1].values(), True, None)
-    torch.testing.assert_close(states, torch.stack(hidden_states).mean(0))
+    states = model.muq(**batch[1], output_hidden_states=True).hidden_states
+    torch.testing.assert_close(model.layer_weights(states), torch.stack(states).mean(0))
 
 
 CLASSIFIERS = [MuQForSequenceClassification, MuQForAudioFrameClassification]

@@ -18,7 +18,7 @@ from transformers import pipeline
 import muq_hf  # noqa: F401 (registers)
 from muq_hf import MuQFeatureExtractionPipeline, MuQFeatureExtractor, MuQForSequenceClassification, MuQModel
 from muq_hf.audio import AudioError, load_audio
-from muq_hf.models.pipeline_muq import Shelf
+from muq_hf.models.pipeline_muq import MappedCopies
 from muq_hf.models.windowing_muq import plan_windows
 
 
@@ -334,7 +334,7 @@ def test_what_stays_of_all_windows_lies_together_off_the_heap(pipe, pool):
     outputs = [pipe.forward(window, pool=pool) for window in pipe.preprocess(noise(48_000), chunk_length_s=1.0)]
     kept = [values for output in outputs for (values,) in output["rows"]]
     places = [values.data_ptr() for values in kept]
-    assert len(kept) > 1 and max(places) - min(places) < Shelf.MAPPING_BYTES
+    assert len(kept) > 1 and max(places) - min(places) < MappedCopies.MAPPING_BYTES
 
 
 def test_arguments_of_the_pipeline_hold_for_every_call_unless_overridden(micro_model):
@@ -513,10 +513,10 @@ def test_malformed_inputs_are_refused_or_give_finite_features(pipe, tmp_path):
 
 def test_many_windows_share_a_mapping():
     """A system allows about 65,000 mappings in a process: with one for each window, 18 hours were too much."""
-    shelf = Shelf()
+    copies = MappedCopies()
     before = len(Path("/proc/self/maps").read_text().splitlines()) if Path("/proc/self/maps").exists() else 0
     values = [torch.full((25, 32), float(index)) for index in range(70_000)]
-    kept = [shelf.put(each) for each in values]
+    kept = [copies.add(each) for each in values]
     assert all(torch.equal(each, value) for each, value in zip(kept[::97], values[::97], strict=True))
     if before:
         assert len(Path("/proc/self/maps").read_text().splitlines()) < before + 100

@@ -63,8 +63,22 @@ def test_what_is_no_text_is_refused(processor, text, message):
 
 @pytest.mark.parametrize("text", ["song.aiff", ["rock", "/music/Song.OPUS"]])
 def test_the_name_of_an_audio_file_is_no_text(processor, text):
-    with pytest.raises(ValueError, match="names audio and is no text: pass it as `audio`"):
+    with pytest.raises(ValueError, match="names an audio file that does not exist: music goes in as `audio`"):
         processor(text=text)
+
+
+def test_an_audio_file_is_no_text(processor):
+    with pytest.raises(ValueError, match="names audio and is no text: music goes in as `audio`"):
+        processor(text=str(EXAMPLE_AUDIO / "bach_brandenburg.ogg"))
+
+
+@pytest.mark.parametrize("rate", [8_000, 24_000, 44_100])
+def test_stereo_in_a_list_is_mixed_down(processor, rate):
+    stereo = 0.1 * np.random.default_rng(0).standard_normal((2, rate))
+    mono = processor(audio=[stereo.mean(axis=0)], sampling_rate=rate, return_tensors="np")["input_values"]
+    for audio in (stereo, stereo.T):
+        mixed = processor(audio=[audio], sampling_rate=rate, return_tensors="np")["input_values"]
+        np.testing.assert_allclose(mixed, mono, atol=1e-6)
 
 
 def test_truncation_is_the_default_and_can_be_left_out(processor):
@@ -95,9 +109,9 @@ def test_audio_of_any_rate_is_resampled(processor):
 @pytest.mark.parametrize(
     ("audio", "rate", "message"),
     [
-        (np.zeros(24_000, "float32"), None, "24000 Hz.*none was given"),
+        (np.zeros(24_000, "float32"), None, "arrays of audio need their `sampling_rate`"),
         (np.zeros(24_000, "float32"), 0, "`sampling_rate` must be a whole number of Hz"),
-        ([np.zeros((2, 44_100), "float32")], 44_100, "mono"),
+        ([np.zeros((6, 44_100), "float32")], 44_100, "neither mono nor stereo"),
         (np.zeros(1_500, "float32"), 44_100, "has 816 samples"),
     ],
 )
