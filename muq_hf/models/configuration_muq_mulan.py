@@ -11,6 +11,17 @@ from .published_muq_mulan import XLM_ROBERTA_BASE, config_from_published_mulan, 
 CLIP_RULES = ("duration", "published")
 CONTRASTIVE_LOSSES = ("decoupled", "softmax")
 
+# Sizes of a text encoder under their common names, and the least that each may be.
+TEXT_SIZES = {
+    "hidden_size": 1,
+    "intermediate_size": 1,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "vocab_size": 1,
+    "max_position_embeddings": 1,
+    "type_vocab_size": 0,
+}
+
 # Text models whose positions start after the padding token's id, so that fewer tokens fit than there are positions.
 OFFSET_POSITION_TYPES = ("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
 
@@ -149,10 +160,27 @@ def _text_config(config: dict | PreTrainedConfig | None) -> PreTrainedConfig:
     if "model_type" not in config:
         raise ValueError("`text_config` needs a `model_type`, for instance 'xlm-roberta' or 'bert', to build the encoder.")
     require_float_dtype(config)
+    model_type = config["model_type"]
+    _require_text_sizes(config, _text_config_of_type(model_type))
+    return _text_config_of_type(model_type, **_without_type(config))
+
+
+def _text_config_of_type(model_type: str, **fields) -> PreTrainedConfig:
     try:
-        return AutoConfig.for_model(config["model_type"], **_without_type(config))
+        return AutoConfig.for_model(model_type, **fields)
     except Exception as error:  # each type of model checks its fields in its own way, or not at all
         raise ValueError(f"`text_config` is no valid configuration: {type(error).__name__}: {error}") from None
+
+
+def _require_text_sizes(config: dict, default: PreTrainedConfig) -> None:
+    """Raises ValueError if a size that is an integer in this type's `default` configuration is none here, or is too small."""
+    for common_name, least in TEXT_SIZES.items():
+        for name in {common_name, default.attribute_map.get(common_name, common_name)} & config.keys():
+            value = config[name]
+            if isinstance(getattr(default, name, None), int) and (
+                isinstance(value, bool) or not isinstance(value, int) or value < least
+            ):
+                raise ValueError(f"`{name}` of `text_config` must be an integer of at least {least}, got {value!r}.")
 
 
 def _without_type(config: dict) -> dict:

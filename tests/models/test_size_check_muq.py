@@ -62,6 +62,9 @@ def test_hostile_fields_are_refused_at_once(micro_folder, fields):
         ((), {"clip_seconds": None}),
         (("text_config",), {"dtype": []}),
         (("text_config",), {"hidden_size": "wide"}),
+        (("text_config",), {"num_attention_heads": "4"}),
+        (("text_config",), {"num_hidden_layers": None}),
+        (("text_config",), {"vocab_size": -300}),
         (("text_config",), {"model_type": "no-such-model"}),
     ],
 )
