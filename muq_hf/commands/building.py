@@ -31,6 +31,7 @@ class DeferredCommand(TyperCommand):
         function: imports, and returns the function that the command is built from.
         check: called with the arguments before that; raises ValueError for those that are certainly wrong.
         rewrite: called with the arguments after it; returns them in the spelling that the options take.
+        examples: lines of the help; default: those of the command's module.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class DeferredCommand(TyperCommand):
         function: Callable[[], Callable[..., int]],
         check: Callable[[list[str]], None],
         rewrite: Callable[[list[str]], list[str]],
+        examples: str = "",
     ):
         super().__init__(None)
         self.function, self.check, self.rewrite = function, check, rewrite
-        self.summary = self.examples = ""
+        self.summary, self.examples = "", examples
 
     def make_context(self, info_name, args, parent=None, **extra):
         if not extra.get("resilient_parsing"):  # the shell that asks for completions has no errors to show
@@ -53,7 +55,7 @@ class DeferredCommand(TyperCommand):
 def build_command(target: Callable[..., int] | DeferredCommand, summary: str, examples: str) -> TyperCommand:
     """→ the command of a function; its help is the summary as a sentence, then the function's docstring, then the examples."""
     if isinstance(target, DeferredCommand):
-        target.summary, target.examples = summary, examples
+        target.summary, target.examples = summary, target.examples or examples
         return target
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(cls=Command, context_settings=SETTINGS)(target)

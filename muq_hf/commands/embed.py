@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from .exit_codes import DONE, DONE_WITH_FAILURES
-from .options import Device, Inputs, Quiet, Revision
+from .options import Device, Inputs, Pool, Quiet, Revision
 
 
 EXAMPLES = """
@@ -40,7 +40,7 @@ def run(
         str,
         typer.Option(metavar="N,...", help="hidden state to take: 0 = front end, -1 = last layer; several as 4,8,12: a row each"),
     ] = "-1",
-    pool: Annotated[Literal["mean", "std", "max", "mean+std", "none"], typer.Option(help="over time")] = "mean",
+    pool: Annotated[Literal[Pool, "none"], typer.Option(help="over time")] = "mean",
     chunk_length_s: Annotated[
         float | None,
         typer.Option(

@@ -1,6 +1,6 @@
 """Arguments that several commands share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -17,6 +17,8 @@ Inputs = Annotated[
 ]
 Licence = Annotated[str | None, typer.Option("--license", help="licence of the weights, as the Hub names it")]
 NewFolder = Annotated[str, typer.Argument(metavar="OUTPUT", help="new folder")]
+Pool = Literal["mean", "std", "max", "mean+std"]  # as models.pooling_muq.POOLS, which needs torch
+POOLS = get_args(Pool)
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 Revision = Annotated[str | None, typer.Option(help="branch, tag or commit of the model on the Hub")]
 TableFormat = Annotated[Literal["table", "csv", "jsonl"], typer.Option("--format", help="of the output")]

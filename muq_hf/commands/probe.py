@@ -2,14 +2,13 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import typer
 
 from .exit_codes import DONE
 from .extras import require
-from .options import Device
+from .options import POOLS, Device
 
 
 EXAMPLES = """
@@ -18,6 +17,7 @@ muq-hf probe --model RUN/final --suite small --corpus CORPUS
 muq-hf probe --model m-a-p/MERT-v1-95M RUN/final mel --manifest my_songs.csv --trust-remote-code
 muq-hf probe --model RUN/final --manifest gtzan:/data/GTZAN
 """
+PROBES = ("linear", "mlp")
 DATA, SCORING = "Music and labels", "Scoring"
 
 
@@ -53,20 +53,19 @@ def run(
     no_baselines: Annotated[
         bool, typer.Option("--no-baselines", help="the named models alone, without mel and random weights")
     ] = False,
-    probes: Annotated[list[str], typer.Option(metavar="PROBE...", help="linear, mlp", rich_help_panel=SCORING)] = [
-        "linear",
-        "mlp",
-    ],
+    probes: Annotated[
+        list[str], typer.Option(metavar="PROBE...", help=f"some of {', '.join(PROBES)}", rich_help_panel=SCORING)
+    ] = list(PROBES),
     pools: Annotated[
         list[str],
         typer.Option(
             metavar="POOL...",
-            help="how frames become one vector: mean, std, max, mean+std; validation chooses one of several",
+            help=f"how frames become one vector: {', '.join(POOLS)}; validation chooses one of several",
             rich_help_panel=SCORING,
         ),
     ] = ["mean", "mean+std"],
     seeds: Annotated[
-        int, typer.Option(metavar="N", help="fits of each probe, one where nothing is random", rich_help_panel=SCORING)
+        int, typer.Option(metavar="N", min=1, help="fits of each probe, one where nothing is random", rich_help_panel=SCORING)
     ] = 3,
     check: Annotated[
         bool,
@@ -94,18 +93,14 @@ def run(
     split, clips or frames, drawn for each seed. Of every model's layers and of --pools, validation chooses one; the rows
     "linear, mean" and so on say what each pooling gives.
     """
-    arguments = SimpleNamespace(**locals())
     if list_tasks:
         print(task_list())
         return DONE
-    if (arguments.suite is None) == (arguments.manifest is None):
+    if (suite is None) == (manifest is None):
         raise ValueError("choose one of --suite small|full and --manifest FILE; --list names the tasks.")
-    if unknown := [name for name in probes if name not in ("linear", "mlp")]:
-        raise ValueError(f"--probes are linear and mlp, got {', '.join(unknown)}.")
-    if unknown := [name for name in pools if name not in ("mean", "std", "max", "mean+std")]:
-        raise ValueError(f"--pools are mean, std, max and mean+std, got {', '.join(unknown)}.")
-    if arguments.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {arguments.seeds}.")
+    for name, chosen, valid in (("--probes", probes, PROBES), ("--pools", pools, POOLS)):
+        if unknown := [each for each in chosen if each not in valid]:
+            raise ValueError(f"{name} are {', '.join(valid)}, got {', '.join(unknown)}.")
     require("sklearn", "mir_eval", "matplotlib")
 
     from ..checkpoints import MUQ_TINY, model_or_default, short_name
@@ -113,23 +108,42 @@ def run(
     from ..evaluation.report import markdown_table, write_report
     from ..evaluation.trial import Settings
 
-    arguments.model = arguments.model or [model_or_default(None, MUQ_TINY)]
-    chosen_tasks = _suite_tasks(arguments) if arguments.suite else _manifest_tasks(arguments)
-    models = _models(arguments)
+    named = model or [model_or_default(None, MUQ_TINY)]
+    chosen_tasks = _suite_tasks(suite, corpus, tasks, held_out) if suite else _manifest_tasks(manifest, label, kind)
+    models = _models(named, device, trust_remote_code, with_baselines=not no_baselines, with_cues=check)
     settings = Settings(
-        cache=arguments.cache or arguments.output / "features",
-        seeds=arguments.seeds,
-        probes=tuple(arguments.probes),
-        poolings=tuple(arguments.pools),
-        check=arguments.check,
-        workers=arguments.workers,
+        cache=cache or output / "features",
+        seeds=seeds,
+        probes=tuple(probes),
+        poolings=tuple(pools),
+        check=check,
+        workers=workers,
     )
-    arguments.model = list(map(short_name, arguments.model))
-    used = {name: str(value) for name, value in vars(arguments).items() if name != "list_tasks"}
+    used = {
+        "model": list(map(short_name, named)),
+        "suite": suite,
+        "corpus": corpus,
+        "tasks": tasks,
+        "held_out": held_out,
+        "manifest": manifest,
+        "label": label,
+        "kind": kind,
+        "no_baselines": no_baselines,
+        "probes": probes,
+        "pools": pools,
+        "seeds": seeds,
+        "check": check,
+        "output": output,
+        "cache": cache,
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+        "workers": workers,
+    }
+    used = {name: str(value) for name, value in used.items()}
     files: list[Path] = []
 
     def save(rows: list[dict]) -> None:
-        files[:] = write_report(rows, used, arguments.output)
+        files[:] = write_report(rows, used, output)
 
     rows = evaluate(models, chosen_tasks, settings, save=save)
     print(f"\n{markdown_table(rows)}\nwritten: {', '.join(map(str, files))}")
@@ -145,47 +159,47 @@ def task_list() -> str:
     return "\n".join(lines)
 
 
-def _suite_tasks(arguments) -> list:
+def _suite_tasks(suite: str, corpus: list[Path], tasks: list[str] | None, held_out: bool) -> list:
     from ..evaluation.corpus_tasks import find_tasks, load_task
 
-    is_small = arguments.suite == "small"
-    return [load_task(source, arguments.corpus, is_small, arguments.held_out) for source in find_tasks(arguments.tasks)]
+    return [load_task(source, corpus, suite == "small", held_out) for source in find_tasks(tasks)]
 
 
-def _manifest_tasks(arguments) -> list:
+def _manifest_tasks(manifest: str, label: str | None, kind: str | None) -> list:
+    """A task for each label of the manifest, or for the one that was chosen."""
     from ..evaluation.builders import read_labelled
     from ..evaluation.label_kinds import kind_of, own_task
     from ..evaluation.labelled_clips import with_label
 
-    name, clips = read_labelled(arguments.manifest)
-    labels = [arguments.label] if arguments.label else sorted({label for clip in clips for label in clip.labels})
+    name, clips = read_labelled(manifest)
+    labels = [label] if label else sorted({each for clip in clips for each in clip.labels})
     tasks = []
-    for label in labels:
-        labelled = with_label(clips, label)
+    for each in labels:
+        labelled = with_label(clips, each)
         try:
-            kind = arguments.kind or kind_of([clip.labels[label] for clip in labelled])
-            tasks.append(own_task(name if len(labels) == 1 else f"{name} {label}", labelled, label, kind))
+            own_kind = kind or kind_of([clip.labels[each] for clip in labelled])
+            tasks.append(own_task(name if len(labels) == 1 else f"{name} {each}", labelled, each, own_kind))
         except ValueError as error:
             if len(labels) == 1:
                 raise
-            print(f"{label} is left out: {error}", file=sys.stderr)
+            print(f"{each} is left out: {error}", file=sys.stderr)
     if not tasks:
         raise ValueError(f"none of the labels {', '.join(labels)} can be probed: choose one --label and its --kind.")
     return tasks
 
 
-def _models(arguments) -> list:
-    """Encoders with what they say of their training music; unless refused, mel and random weights of the first MuQ's size too."""
+def _models(named: list[str], device: str, trust_remote_code: bool, with_baselines: bool, with_cues: bool) -> list:
+    """(encoder, files it was trained on) of each model, and of the baselines: mel, and random weights of the first MuQ's size."""
     from ..devices import resolve_device
     from ..evaluation.encoders import MuQEncoder
     from ..evaluation.guards import training_music
     from ..evaluation.models import RANDOM, is_checkpoint, load_encoder
 
-    device = str(resolve_device(arguments.device))
-    specs = list(dict.fromkeys(arguments.model))
-    encoders = {spec: load_encoder(spec, device, arguments.trust_remote_code) for spec in specs}
-    extra = ["cues"] if arguments.check else []
-    if not arguments.no_baselines:
+    device = str(resolve_device(device))
+    specs = list(dict.fromkeys(named))
+    encoders = {spec: load_encoder(spec, device, trust_remote_code) for spec in specs}
+    extra = ["cues"] if with_cues else []
+    if with_baselines:
         muq = next((spec for spec in specs if isinstance(encoders[spec], MuQEncoder)), None)
         has_random = any(spec.startswith(RANDOM) for spec in specs)
         extra += ["mel", *([f"{RANDOM}{muq}"] if muq and not has_random else [])]

@@ -22,7 +22,8 @@ muq-hf train mulan CONFIG.json --data PAIRS.jsonl --output RUN
 muq-hf train classifier CONFIG.json --data LABELLED.jsonl --output RUN
 torchrun --nproc_per_node N -m muq_hf train STAGE CONFIG.json ...
 """
-DETAILS = """Every option can also be written in CONFIG.json, with underscores; the command line overrides the file.
+DETAILS = """Every option can also be written in CONFIG.json, with underscores; the command line overrides the file. All other
+settings of transformers.TrainingArguments are taken too, in both.
 
 The finished model is in RUN/final. After an interruption the same command with --resume continues.
 """
@@ -68,7 +69,9 @@ def _stage(stage: str) -> DeferredCommand:
         run.__doc__ = "\n\n".join([DETAILS, *DATA_OF.get(stage, ())])
         return run
 
-    return DeferredCommand(function, _check, lambda arguments: _with_truth_values(arguments, flags))
+    names = (f" train {stage.replace('_', '-')} ", " train STAGE ")
+    examples = "\n".join(line for line in EXAMPLES.splitlines() if any(name in line for name in names))
+    return DeferredCommand(function, _check, lambda arguments: _with_truth_values(arguments, flags), examples)
 
 
 _KIND = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -89,6 +92,7 @@ def _parameter(option) -> inspect.Parameter:
             metavar="BOOL" if option.is_flag else "VALUE",
             help=option.help + default,
             rich_help_panel=option.panel,
+            hidden=option.is_hidden,
         ),
     ]
     return inspect.Parameter(option.name, _KIND, annotation=annotation, default=None)

@@ -1,5 +1,6 @@
 """`from_pretrained` that also reads the published checkpoint format, and never leaves part of the encoder random."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig
-from transformers.utils import SAFE_WEIGHTS_NAME, cached_file, logging
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file, logging
 
 from .published_muq import convert_state_dict, is_published_config, reshaped
 from .size_check_muq import require_size_of_weights
@@ -153,14 +154,34 @@ def read_safetensors(path: str | Path) -> dict:
 
 def read_first_layout(source: str | Path, hub_arguments: dict) -> dict | None:
     """All tensors of a model whose convolution modules were saved one-dimensional, in today's shapes; None for other models."""
-    path = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments, _raise_exceptions_for_missing_entries=False)
-    if path is None:  # in several files, or of another format: left to transformers
+    files = weights_files(source, hub_arguments)
+    if not any(map(_has_first_layout, files)):
         return None
-    with opened(path) as file:
-        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    if not any(len(shape) == 3 and key.endswith(".convolution.gate_proj.weight") for key, shape in shapes.items()):
-        return None
-    return {key: reshaped(key, tensor) for key, tensor in read_safetensors(path).items()}
+    return {key: reshaped(key, tensor) for file in files for key, tensor in read_safetensors(file).items()}
+
+
+def weights_files(source: str | Path, hub_arguments: dict) -> list[str]:
+    """The safetensors files of a model, one or those that its index names; none for other formats.
+
+    Raises OSError for an index that is damaged, or names a file that is not there.
+    """
+    options = {**hub_arguments, "_raise_exceptions_for_missing_entries": False}
+    if path := cached_file(source, SAFE_WEIGHTS_NAME, **options):
+        return [path]
+    index = cached_file(source, SAFE_WEIGHTS_INDEX_NAME, **options)
+    if index is None:
+        return []
+    try:
+        names = sorted(set(json.loads(Path(index).read_text("utf-8"))["weight_map"].values()))
+        return [cached_file(source, name, **hub_arguments) for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OSError(f"{index} is damaged ({type(error).__name__}: {error}); copy or download it again.") from None
+
+
+def _has_first_layout(file: str) -> bool:
+    with opened(file) as tensors:
+        names = [key for key in tensors.keys() if key.endswith(".convolution.gate_proj.weight")]  # noqa: SIM118 (not a dict)
+        return any(len(tensors.get_slice(name).get_shape()) == 3 for name in names)
 
 
 @contextmanager

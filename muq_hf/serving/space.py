@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.numpy import save_file
 from ..checkpoints import OWN, short_name
 from ..hub.folders import new_folder
 from ..inference.segments import WindowPlan
+from ..storage.safe_text import markdown_text
 from ..version import __version__
 from . import hubs
 from .credits import FILE_NAME, Credit, credit_of, write_credits
@@ -45,6 +47,7 @@ USER user
 EXPOSE {port}
 CMD python -m muq_hf serve {table} --host 0.0.0.0 --port {port} --allow-host "${{SPACE_HOST:-localhost}}"
 """
+ADDRESS = re.compile(r"https?://[\w.~:/?#@!$&'*+,;=%()-]+", re.ASCII)
 BODY = """\
 # {title}
 
@@ -229,9 +232,15 @@ def _requirements() -> tuple[str, list[str]]:
 def _write_card(folder: Path, data: SpaceCardData, title: str, how: str, model: str, credits: dict[str, Credit]) -> None:
     data.license = "other"
     data.tags = ["music", "search", "muq"]
-    cells = ((f"`{path}`", *credit) for path, credit in credits.items())
-    rows = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in cells)
+    rows = "\n".join(f"| {_credit_cells(path, credit)} |" for path, credit in credits.items())
     own = " (CC-BY-SA-4.0)" if model in {Path(folder).name for folder in OWN} else ""
     count = f"{len(credits)} songs"
-    body = BODY.format(title=title, count=count, how=how, version=__version__, model=model, licence=own, rows=rows)
+    shown = {"title": markdown_text(title), "model": markdown_text(model)}
+    body = BODY.format(**shown, count=count, how=how, version=__version__, licence=own, rows=rows)
     SpaceCard(f"---\n{data.to_yaml()}\n---\n{body}").save(folder / "README.md")
+
+
+def _credit_cells(path: str, credit: Credit) -> str:
+    """Cells of Markdown. The texts are strangers': they are shown as they are, and only a plain address is a link."""
+    source = f"<{credit.source}>" if ADDRESS.fullmatch(credit.source) else markdown_text(credit.source)
+    return " | ".join([*map(markdown_text, (path, credit.title, credit.author, credit.licence)), source])

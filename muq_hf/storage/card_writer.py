@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from .safe_text import printable
+from .safe_text import markdown_text
 
 
 PIPELINE_TAGS = {  # the Hub's name for what a model of this type does
@@ -19,15 +19,17 @@ PIPELINE_TAGS = {  # the Hub's name for what a model of this type does
 def card(
     data: ModelCardData, title: str, introduction: str, usage: str, sections: Iterable[tuple[str, str]] = (), notes: str = ""
 ) -> ModelCard:
-    """usage: Python code. sections: (heading, Markdown); a heading begins with "## " or "### ". notes: below the example."""
-    parts = [f"---\n{data.to_yaml()}\n---", f"# {title}", introduction, f"```python\n{usage}\n```", notes]
+    """title: plain text, as it may hold a stranger's label; introduction and notes, which stand below it and below the example:
+    Markdown. usage: Python code. sections: (heading, Markdown); a heading begins with "## " or "### ".
+    """
+    parts = [f"---\n{data.to_yaml()}\n---", f"# {markdown_text(title)}", introduction, f"```python\n{usage}\n```", notes]
     for heading, text in sections:
         parts += [heading, text]
     return ModelCard("\n\n".join(part for part in parts if part) + "\n")
 
 
 def card_table(header: Sequence, rows: Iterable[Sequence]) -> str:
-    """A Markdown table; numbers with four digits."""
+    """A Markdown table of plain text; numbers with four digits."""
     lines = [_row(header), "|" + "---|" * len(header), *map(_row, rows)]
     return "\n".join(lines)
 
@@ -44,6 +46,6 @@ def read_card_data(folder: str | Path) -> ModelCardData | None:
 
 
 def _row(cells: Sequence) -> str:
-    """Cells may hold names of files and labels: no control code, line or bar of theirs breaks the table."""
-    texts = (f"{cell:.4g}" if isinstance(cell, float) else printable(str(cell)).replace("|", "\\|") for cell in cells)
+    """Cells may hold names of files and labels: they are shown as they are, and none breaks the table or becomes a link."""
+    texts = (f"{cell:.4g}" if isinstance(cell, float) else markdown_text(str(cell)) for cell in cells)
     return "| " + " | ".join(texts) + " |"

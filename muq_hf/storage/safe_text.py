@@ -5,7 +5,7 @@ import re
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # also those that turn the direction of text
 FORMULA = ("=", "+", "-", "@")
-MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!~])")
+MARKDOWN = re.compile(r"([\\`*_\[\]<>#|!~])")
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ..checkpoints import MUQ_TINY, short_name
 from ..storage.card_writer import card, card_table, read_card_data
+from ..storage.safe_text import markdown_text
 from .model_card import settings_table, software
 from .run_folder import environment
 
@@ -61,13 +62,13 @@ def write_classifier_card(folder: Path, settings, task, model, steps: int, resul
         f"{steps} steps on {env['device']}."
     )
     sections = [
-        ("## Labels", ", ".join(task.names[:100]) + (" …" if len(task.names) > 100 else "")),
+        ("## Labels", ", ".join(map(markdown_text, task.names[:100])) + (" …" if len(task.names) > 100 else "")),
         ("## Scores", card_table(("score", "validation", "test"), rows)),
         ("## Training", f"{course}\n\n{settings_table(given, SHOWN_SETTINGS)}"),
         ("## Software", software(env)),
     ]
     kind = "Frames" if task.per_frame else "Clips"
-    introduction = f"{kind} of music by `{task.label}` ({task.kind}), on {short_name(encoder)}."
+    introduction = f"{kind} of music by {markdown_text(task.label)} ({task.kind}), on {markdown_text(short_name(encoder))}."
     usage = USAGE_OF_FRAMES if task.per_frame else USAGE_OF_CLIPS
     card(data, f"{task.label}: a classifier of music", introduction, usage, sections).save(folder / "README.md")
 

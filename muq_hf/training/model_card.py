@@ -81,7 +81,7 @@ def write_card(
 
 def settings_table(given: dict, names: Iterable[str]) -> str:
     """Those of the settings that were given."""
-    return card_table(("setting", "value"), [(name, f"`{given[name]}`") for name in names if given.get(name) is not None])
+    return card_table(("setting", "value"), [(name, given[name]) for name in names if given.get(name) is not None])
 
 
 def software(env: dict) -> str:

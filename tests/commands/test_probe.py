@@ -101,6 +101,8 @@ def test_an_adapter_with_a_model_of_its_own_is_no_checkpoint(tones, tmp_path):
         (["--model", "mel", "--manifest", "gone.csv"], "there is no manifest"),
         (["--model", "mel", "--suite", "small", "--corpus", "nowhere"], "Build the corpus"),
         (["--model", "mel", "--suite", "small", "--tasks", "genre"], "unknown tasks genre"),
+        (["--model", "mel", "--suite", "small", "--pools", "mean", "median"], "--pools are mean, std, max, mean+std, got median"),
+        (["--model", "mel", "--suite", "small", "--probes", "forest"], "--probes are linear, mlp, got forest"),
     ],
 )
 def test_wrong_use_is_one_clear_line(arguments, message, capsys):

@@ -1,6 +1,7 @@
 """`muq-hf train STAGE`: which options a stage has, and what becomes of those that are given."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from training_runs import CONFIG, write_music
 
 from muq_hf import cli
 from muq_hf.commands.exit_codes import WRONG_USE
@@ -36,7 +38,7 @@ def given(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", ["mel-rvq", "muq", "iterate", "mulan"])
 def test_help_shows_the_options_of_the_stage_once_and_no_others(stage, capsys):
     assert cli.main(["train", stage, "--help"]) == 0
-    shown = re.findall(r"^│ +(--[\w-]+)", capsys.readouterr().out, re.MULTILINE)
+    shown = re.findall(r"^│ {1,4}(--[\w-]+)", capsys.readouterr().out, re.MULTILINE)
     assert len(set(shown)) == len(shown)
     own = {field.name.replace("_", "-") for field in fields(STAGE_ARGUMENTS[stage.replace("-", "_")])}
     others = {field.name.replace("_", "-") for kind in STAGE_ARGUMENTS.values() for field in fields(kind)} - own
@@ -58,6 +60,22 @@ def test_defaults_are_those_of_the_stage():
 
     assert default("mel_rvq", "max_steps") == 4000 and default("muq", "max_steps") == 400_000
     assert default("all", "max_steps") is None, "the stages differ"
+
+
+@pytest.mark.parametrize("stage", ["mel-rvq", "muq", "iterate", "all", "distil", "mulan", "classifier"])
+def test_help_is_short_and_has_the_examples_of_the_stage(stage, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cli.main(["train", stage, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= 140
+    others = {"mel-rvq", "muq", "iterate", "all", "distil", "mulan", "classifier"} - {stage}
+    assert f"muq-hf train {stage} CONFIG.json" in shown and not any(f"train {other} " in shown for other in others)
+
+
+def test_a_setting_of_training_arguments_that_help_leaves_out_is_taken(given, capsys):
+    assert cli.main(["train", "muq", "--help"]) == 0
+    assert "--label-smoothing-factor" not in capsys.readouterr().out
+    assert given("--label-smoothing-factor", "0.1") == {"label_smoothing_factor": 0.1}
 
 
 @pytest.mark.parametrize("spelling", ["--eval-share", "--eval_share"])
@@ -88,6 +106,17 @@ def test_wrong_settings_are_named_in_one_line(tmp_path, capsys, options, message
     assert cli.main(["train", "muq", str(tmp_path / "muq.json"), *options]) == WRONG_USE
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.mark.slow
+def test_no_bars_for_reading_and_writing_weights(tmp_path, capsys):
+    write_music(tmp_path / "music")
+    (tmp_path / "all.json").write_text(json.dumps(CONFIG | {"max_steps": 2, "disable_tqdm": True}))
+    command = ["train", "all", str(tmp_path / "all.json"), "--data", str(tmp_path / "music"), "--output", str(tmp_path / "run")]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr()
+    assert f"finished: {tmp_path}" in shown.out
+    assert "weights" not in shown.err and "shards" not in shown.err and "%|" not in shown.err
 
 
 def test_a_missing_configuration_is_named_before_transformers_is_imported():

@@ -226,8 +226,24 @@ def test_a_trained_tokenizer_is_not_made_up(encoder_folder):
 FIRST_SHAPES = {"gate_proj": (64, 32, 1), "out_proj": (32, 32, 1), "depthwise": (32, 1, 31)}
 
 
-@pytest.mark.parametrize("model_class", [MuQModel, MuQForPreTraining, MuQForSequenceClassification])
-def test_folders_of_the_first_layout_load(micro_folder, tmp_path, model_class):
+def split_weights(folder):
+    """The weights of a folder in two files and an index, as transformers saves large models."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, own in parts.items():
+        save_file({name: tensors[name] for name in own}, folder / file, metadata={"format": "pt"})
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": {name: file for file, own in parts.items() for name in own}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("model_class", "in_several_files"),
+    [(MuQModel, False), (MuQForPreTraining, False), (MuQForSequenceClassification, False), (MuQModel, True)],
+)
+def test_folders_of_the_first_layout_load(micro_folder, tmp_path, model_class, in_several_files):
     """Its convolution modules were of one-dimensional convolutions."""
 
     def put_back(tensors):
@@ -235,6 +251,8 @@ def test_folders_of_the_first_layout_load(micro_folder, tmp_path, model_class):
             tensors[key] = tensors[key].reshape(FIRST_SHAPES[key.split(".")[-2]])
 
     folder = damaged(micro_folder, tmp_path, put_back)
+    if in_several_files:
+        split_weights(folder)
     torch.manual_seed(0)
     expected = model_class.from_pretrained(micro_folder, use_weighted_layer_sum=True)
     torch.manual_seed(0)
@@ -243,6 +261,15 @@ def test_folders_of_the_first_layout_load(micro_folder, tmp_path, model_class):
     assert loaded.state_dict().keys() == expected.state_dict().keys()
     ours = {name: tensor for name, tensor in loaded.state_dict().items() if name.startswith(("encoder", "muq"))}
     assert ours and all(torch.equal(tensor, expected.state_dict()[name]) for name, tensor in ours.items())
+
+
+@pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "gone.safetensors"}}'])
+def test_a_damaged_index_of_weights_is_named(micro_folder, tmp_path, index):
+    folder = shutil.copytree(micro_folder, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(OSError, match="index.json is damaged|gone.safetensors"):
+        MuQModel.from_pretrained(folder)
 
 
 @pytest.fixture

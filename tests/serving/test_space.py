@@ -45,6 +45,16 @@ def test_songs_without_a_licence_are_not_published(table, tmp_path):
     assert not (tmp_path / "space").exists()
 
 
+def test_credits_of_strangers_break_no_card(table, tmp_path):
+    credit = Credit("a|b <img src=x>", "[free](http://evil)", "CC0-1.0", "javascript:alert(1)")
+    address = "https://opengameart.org/content/my_song"
+    credits = dict.fromkeys(CREDITS, credit) | {"metal_ezer_ev.ogg": credit._replace(source=address)}
+    write_space(table, tmp_path / "space", credits, "Mine")
+    card = (tmp_path / "space" / "README.md").read_text("utf-8")
+    assert r"| a\|b \<img src=x\> | \[free\](http://evil) | CC0-1.0 | javascript:alert(1) |" in card
+    assert f"| <{address}> |" in card
+
+
 def test_a_docker_space_holds_music_licences_and_model_and_names_nothing_of_this_machine(table, music, tmp_path):
     write_space(table, tmp_path / "space", CREDITS, "Mine: of all")
     data = front_matter(tmp_path / "space")

@@ -28,4 +28,11 @@ def test_a_folder_without_a_card_has_none(tmp_path):
 
 
 def test_a_name_does_not_break_a_table():
-    assert card_table(("file",), [("a|b\nc\x1b[2J",)]).splitlines()[2:] == ["| a\\|b\\nc\\x1b[2J |"]
+    assert card_table(("file",), [("a|b\nc\x1b[2J",)]).splitlines()[2:] == [r"| a\|b\\nc\\x1b\[2J |"]
+
+
+def test_a_strangers_label_in_a_title_or_cell_is_no_link_and_no_html():
+    label = "[free](http://evil) <img src=x>"
+    text = str(card(ModelCardData(license="mit"), label, "", "", [("## Labels", card_table(("label",), [(label,)]))]))
+    shown = r"\[free\](http://evil) \<img src=x\>"
+    assert f"# {shown}\n" in text and f"| {shown} |" in text and label not in text
