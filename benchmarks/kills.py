@@ -14,11 +14,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,12 @@ from safetensors.numpy import load_file
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+import torch  # noqa: E402
 from training_runs import CONFIG  # noqa: E402
+
+from muq_hf.cli import main as main_of_muq_hf  # noqa: E402
+from muq_hf.inference import embedding  # noqa: E402, F401 (imported before the runs are forked)
+from muq_hf.training import chain  # noqa: E402, F401
 
 
 MUSIC = ROOT / "examples" / "audio"
@@ -77,6 +83,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="stop after the trial that is at work then")
     parser.add_argument("--report", type=Path, help="write the table here too")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # threads do not survive a fork
     deadline = time.monotonic() + (arguments.seconds or float("inf"))
     scratch = arguments.scratch.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
@@ -116,38 +123,53 @@ def plan(arguments) -> Iterator[tuple[str, int, str]]:
 # Processes
 
 
-def start(command: list[str]) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(command: list[str]) -> Process:
+    """`muq-hf` with these arguments, in a fork of this process: it has imported everything already."""
+    process = get_context("fork").Process(target=run_silently, args=(command,))
+    process.start()
+    return process
+
+
+def run_silently(command: list[str]) -> None:
+    silence = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(silence, stream)
+    code = 1
+    try:
+        code = main_of_muq_hf(command)
+    finally:
+        os._exit(code)
+
+
+def exit_code(process: Process) -> int:
+    process.join()
+    return process.exitcode
 
 
 def run(command: list[str]) -> list[str]:
     """Run to the end → what went wrong."""
-    code = start(command).wait()
-    return [f"exit code {code}: {' '.join(command[3:])}"] if code else []
+    code = exit_code(start(command))
+    return [f"exit code {code}: muq-hf {' '.join(command)}"] if code else []
 
 
-def wait_for(process: subprocess.Popen, condition) -> float | None:
+def wait_for(process: Process, condition) -> float | None:
     """→ when the condition came true; None if the process ended before."""
-    while process.poll() is None:
+    while process.is_alive():
         if condition():
             return time.monotonic()
         time.sleep(POLL_SECONDS)
     return None
 
 
-def kill_after(process: subprocess.Popen, delay: float) -> list[psutil.Process] | None:
+def kill_after(process: Process, delay: float) -> list[psutil.Process] | None:
     """Kill the process after `delay` seconds → the children that it had; None if it ended before."""
-    try:
-        process.wait(delay)
-        return None
-    except subprocess.TimeoutExpired:
-        children = children_of(process)
-        process.kill()
-        return children if process.wait() == -signal.SIGKILL else None
+    process.join(delay)
+    children = children_of(process)
+    process.kill()
+    return children if exit_code(process) == -signal.SIGKILL else None
 
 
-def children_of(process: subprocess.Popen) -> list[psutil.Process]:
+def children_of(process: Process) -> list[psutil.Process]:
     try:
         return psutil.Process(process.pid).children()
     except psutil.NoSuchProcess:
@@ -169,7 +191,7 @@ def embed_command(folder: Path, case: str, *more: str) -> list[str]:
     options = {"table": (), "fragments": ("--files-per-shard", "2"), "frames": ("--pool", "none")}[case]
     cut = () if case == "frames" else ("--chunk-length-s", "5")
     where = f"{folder}/{OUTPUTS[case]}"
-    return [sys.executable, "-m", "muq_hf", "embed", str(MUSIC), "--output", where, *EMBED, *cut, *options, *more]
+    return ["embed", str(MUSIC), "--output", where, *EMBED, *cut, *options, *more]
 
 
 def unbroken_embedding(scratch: Path, case: str) -> tuple[Path, dict[str, float]]:
@@ -184,8 +206,8 @@ def unbroken_embedding(scratch: Path, case: str) -> tuple[Path, dict[str, float]
         writing = wait_for(process, lambda: any(folder.iterdir())) or time.monotonic()
         wait_for(process, lambda: not children_of(process))
         decoded = time.monotonic()
-        if process.wait() or decoding is None:
-            raise RuntimeError(f"the unbroken run failed: {' '.join(embed_command(folder, case))}")
+        if exit_code(process) or decoding is None:
+            raise RuntimeError(f"the unbroken run failed: muq-hf {' '.join(embed_command(folder, case))}")
         times.write_text(json.dumps({"writing": time.monotonic() - writing, "decoding": decoded - decoding}))
     return folder, json.loads(times.read_text())
 
@@ -228,7 +250,7 @@ def kill_worker(scratch: Path, case: str, generator: random.Random) -> Trial:
             except psutil.NoSuchProcess:
                 pass
         trial.quicker += not is_killed
-        code = process.wait()
+        code = exit_code(process)
     trial.faults = [f"exit code {code}"] if code else []
     compare_rows(trial, folder, unbroken)
     return trial
@@ -273,7 +295,7 @@ def compare_rows(trial: Trial, folder: Path, unbroken: Path) -> None:
 def train_command(folder: Path, *more: str) -> list[str]:
     config = folder.parent / "train.json"
     config.write_text(json.dumps(CONFIG))
-    return [sys.executable, "-m", "muq_hf", "train", "all", str(config), "--data", str(MUSIC), "--output", str(folder), *more]
+    return ["train", "all", str(config), "--data", str(MUSIC), "--output", str(folder), *more]
 
 
 def unbroken_training(scratch: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Audio files on disk: finding, probing and checking them. What decodes them is decoding_muq.py."""
+"""Audio files on disk: finding, probing and checking them. They are decoded by models/decoding_muq.py."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""`muq-hf compare`: two sets of music → distances with intervals, and what stands out clip by clip."""
+"""`muq-hf compare`: distances between two sets of music with confidence intervals, and the nearest clip of each clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from .distances import (
 from .music_sets import MusicSet
 
 
-LENGTH_TOLERANCE = 0.1  # by which the median lengths of clips may differ
-BANDWIDTH_TOLERANCE = 0.1  # share of clips by which the sides may differ in what is recorded below the model's rate
+LENGTH_TOLERANCE = 0.1  # allowed relative difference of the median clip lengths
+BANDWIDTH_TOLERANCE = 0.1  # allowed difference of the shares of files whose sampling rate is below the model's
 SAME_VECTOR = 1e-4  # relative distance up to which two clips are one recording
-COPY_QUANTILE = 0.99  # of the reference's own nearest cosines, above which a generated clip is near to be a copy
+COPY_QUANTILE = 0.99  # of the cosines between nearest neighbours in the reference; a generated clip above it is a near copy
 
 BOUNDS = {"precision": (0.0, 1.0), "recall": (0.0, 1.0), "coverage": (0.0, 1.0), "density": (0.0, np.inf), "vendi": (1.0, np.inf)}
-SCORES = {  # name: (what reports call it, which way is better: "low", "high" or "" for neither)
+SCORES = {  # name: (title in reports, better direction: "low", "high" or "" for neither)
     "frechet": ("Fréchet distance (FAD)", "low"),
     "frechet_limit": ("its limit for infinite N (FAD∞)", "low"),
     "kernel": ("kernel distance (KAD)", "low"),
@@ -45,13 +45,15 @@ OF_NEIGHBOURS = ("precision", "recall", "density", "coverage")
 
 @dataclass(frozen=True)
 class Choices:
+    """neighbours: k of precision, recall, density and coverage; resamples: halves for the intervals, 0 for no intervals."""
+
     neighbours: int = NEIGHBOURS
-    resamples: int = 100  # for the intervals; 0: none
+    resamples: int = 100
     seed: int = 0
 
 
 def check_comparable(generated: MusicSet, reference: MusicSet) -> None:
-    """Raises ValueError, with what to do, for sets whose distances would mean something else than the difference of the music."""
+    """Raises ValueError, with advice, for sets that share clips or differ in model, layers, clip length or sampling rate."""
     if (generated.model, generated.made_with) != (reference.model, reference.made_with):
         if generated.model != reference.model:
             what = f"{generated.model} and {reference.model}"
@@ -64,31 +66,32 @@ def check_comparable(generated: MusicSet, reference: MusicSet) -> None:
     lengths = [float(np.median(side.seconds)) for side in (generated, reference)]
     if max(lengths) > (1 + LENGTH_TOLERANCE) * min(lengths):
         raise ValueError(
-            f"the generated clips last {lengths[0]:.1f} s and those of the reference {lengths[1]:.1f} s (medians), and a longer "
-            f"clip is nearer to the mean: cut both, for instance --clip-seconds {_round_below(min(lengths)):g}."
+            f"the generated clips last {lengths[0]:.1f} s and those of the reference {lengths[1]:.1f} s (medians), and vectors "
+            f"of longer clips lie nearer to their mean: cut both, for instance --clip-seconds {_round_below(min(lengths)):g}."
         )
     _check_rates(generated, reference)
     duplicates = _duplicates(generated, reference)
     if duplicates:
         one, other = duplicates[0]
         raise ValueError(
-            f"{len(duplicates)} clips are on both sides, the first: {one} is {other}. Take them out of one side: a model that is "
-            "judged by what it was given wins for nothing."
+            f"{len(duplicates)} clips are on both sides, the first: {one} is {other}. Remove them from one side: copies make "
+            "the distances too small."
         )
 
 
-def compare_sets(generated: MusicSet, reference: MusicSet | None, choices: Choices, tell=lambda text: None) -> list[dict]:
-    """One result for each layer: scores with intervals, or why there is none, and every generated clip.
+def compare_sets(generated: MusicSet, reference: MusicSet | None, choices: Choices, log=lambda text: None) -> list[dict]:
+    """One result per layer: each score with its interval, or why it is missing, and an entry for every generated clip.
 
-    Without a reference only the variety of the generated clips. Raises ValueError as `check_comparable`.
+    Without a reference there is only the Vendi score of the generated clips. log: called with a line per layer. Raises
+    ValueError as `check_comparable`.
     """
     if reference is not None:
         check_comparable(generated, reference)
-    return [_of_layer(layer, generated, reference, choices, tell) for layer in generated.layers]
+    return [_compare_layer(layer, generated, reference, choices, log) for layer in generated.layers]
 
 
-def _of_layer(layer: str, generated: MusicSet, reference: MusicSet | None, choices: Choices, tell) -> dict:
-    tell(f"{generated.model}, {layer}")
+def _compare_layer(layer: str, generated: MusicSet, reference: MusicSet | None, choices: Choices, log) -> dict:
+    log(f"{generated.model}, {layer}")
     x = generated.layers[layer]
     y = reference.layers[layer] if reference is not None else None
     sizes = [len(x)] if y is None else [len(x), len(y)]
@@ -112,11 +115,11 @@ def _of_layer(layer: str, generated: MusicSet, reference: MusicSet | None, choic
         "rows": dict(zip(("generated", "reference"), sizes, strict=False)),
         "scores": {name: scores.get(name) or refused[name] for name in names},
     }
-    return result | _clip_by_clip(layer, generated, reference, choices)
+    return result | _clip_entries(layer, generated, reference, choices)
 
 
 def _scores(x: np.ndarray, y: np.ndarray | None, wanted: Sequence[str], choices: Choices, bandwidth=None) -> dict[str, float]:
-    """The scores in `wanted` but the limit."""
+    """The scores in `wanted`, except `frechet_limit`."""
     scores = {}
     if "frechet" in wanted:
         scores["frechet"] = frechet_distance(x, y)
@@ -132,42 +135,42 @@ def _scores(x: np.ndarray, y: np.ndarray | None, wanted: Sequence[str], choices:
 
 
 def _add_intervals(scores: dict, layer: str, generated: MusicSet, reference: MusicSet | None, wanted, choices: Choices) -> None:
-    """95 % on either side of each score, from halves of the files; of the limit the spread of its fit says enough (R²)."""
+    """Add a 95 % interval to each score, from random halves of the files. The limit has none: R² of its fit stands for it."""
     x, y = generated.layers[layer], None if reference is None else reference.layers[layer]
     sides = [side.files[side.rows] for side in (generated, reference or generated)]
     if min(len(set(files)) for files in sides) < 4 * choices.neighbours:
-        return  # halves of so few files have no neighbours to speak of
+        return  # half of so few files would not have enough neighbours
     bandwidth = median_distance(y) if y is not None else None
 
-    def of_half(i: np.ndarray, j: np.ndarray) -> dict[str, float]:
+    def scores_of_halves(i: np.ndarray, j: np.ndarray) -> dict[str, float]:
         return _scores(x[i], None if y is None else y[j], wanted, choices, bandwidth)
 
-    for name, deviation in deviation_by_halves(of_half, *sides, choices.resamples, choices.seed).items():
+    for name, deviation in deviation_by_halves(scores_of_halves, *sides, choices.resamples, choices.seed).items():
         value, (lowest, highest) = scores[name]["value"], BOUNDS.get(name, (-np.inf, np.inf))
         reach = INTERVAL_DEVIATIONS * deviation
         scores[name] |= {"low": max(lowest, value - reach), "high": min(highest, value + reach)}
 
 
-def _clip_by_clip(layer: str, generated: MusicSet, reference: MusicSet | None, choices: Choices) -> dict:
-    """ "clips": for each generated one its realism and its nearest clip of the reference; "copy_cosine": see COPY_QUANTILE."""
+def _clip_entries(layer: str, generated: MusicSet, reference: MusicSet | None, choices: Choices) -> dict:
+    """ "clips": realism and nearest reference clip of each generated clip; "copy_cosine": the cosine at COPY_QUANTILE."""
     clips = [{"path": str(clip.path), "start": clip.start, "end": clip.end} for clip in generated.clips]
     if reference is None or len(reference.clips) <= choices.neighbours:
         return {"clips": clips}
     x, y = generated.clip_means(layer), reference.clip_means(layer)
     numbers, cosines = nearest_rows(x, y)
     realism, counts = realism_scores(x, y, choices.neighbours), ball_counts(x, y, choices.neighbours)
-    for about, depth, count, number, cosine in zip(clips, realism, counts, numbers, cosines, strict=True):
+    for entry, value, count, number, cosine in zip(clips, realism, counts, numbers, cosines, strict=True):
         nearest = reference.clips[number]
-        about |= {"realism": float(depth), "is_outside": bool(count == 0)}
-        about["nearest"] = {
+        entry |= {"realism": float(value), "is_outside": bool(count == 0)}
+        entry["nearest"] = {
             "path": str(nearest.path), "start": nearest.start, "end": nearest.end, "cosine": float(cosine)
         }  # fmt: skip
     found = {"clips": clips}
     if len(set(reference.files)) > 1:
-        own = nearest_rows(y, y, apart=(reference.files, reference.files))[1]
-        found["copy_cosine"] = float(np.quantile(own, COPY_QUANTILE))
-        for about in clips:
-            about["is_near_copy"] = about["nearest"]["cosine"] > found["copy_cosine"]
+        cosines_within = nearest_rows(y, y, apart=(reference.files, reference.files))[1]
+        found["copy_cosine"] = float(np.quantile(cosines_within, COPY_QUANTILE))
+        for entry in clips:
+            entry["is_near_copy"] = entry["nearest"]["cosine"] > found["copy_cosine"]
     return found
 
 
@@ -182,8 +185,8 @@ def _check_rates(generated: MusicSet, reference: MusicSet) -> None:
         counts = [f"{100 * share:.0f} %" for share in narrow]
         raise ValueError(
             f"{generated.model} takes {model_rate:,.0f} Hz, and {counts[0]} of the generated files and {counts[1]} of the "
-            f"reference have a lower rate (medians {np.median(rates[0]):,.0f} and {np.median(rates[1]):,.0f} Hz): the treble "
-            "that is missing would be the difference. Convert both to the lower rate, as by `ffmpeg -i IN -ar RATE OUT`."
+            f"reference have a lower rate (medians {np.median(rates[0]):,.0f} and {np.median(rates[1]):,.0f} Hz): the "
+            "distances would measure the missing treble. Convert both to the lower rate, as by `ffmpeg -i IN -ar RATE OUT`."
         )
 
 
@@ -196,7 +199,7 @@ def _duplicates(generated: MusicSet, reference: MusicSet) -> list[tuple[str, str
 
 
 def place(clip) -> str:
-    """A clip as messages name it."""
+    """A clip's path and times, for messages."""
     end = "" if clip.end is None else f"–{clip.end:.1f}"
     return f"{clip.path} ({clip.start:.1f}{end} s)"
 

@@ -1,4 +1,4 @@
-"""A comparison as JSON and as one HTML page that holds its pictures and the audio of the clips that stand out."""
+"""A comparison as JSON, and as one HTML page with a map of the clips and players for the most striking ones."""
 
 import base64
 import html
@@ -15,9 +15,9 @@ from .comparison import SCORES
 from .music_sets import MusicSet
 
 
-LISTENED_CLIPS = 6  # of each kind that stands out
-LISTENED_SECONDS = 10.0
-LISTENED_RATE = 24_000  # Hz
+PLAYED_CLIPS = 6  # of each list
+PLAYED_SECONDS = 10.0
+PLAYED_RATE = 24_000  # Hz
 MAP_SIZE, MAP_MARGIN = (640, 480), 16  # pixels
 MAP_POINTS = 2_000  # of each side
 STYLE = """
@@ -36,7 +36,7 @@ audio { width: 17rem; max-width: 100%; height: 2rem; } .path { overflow-wrap: an
 
 
 def write_comparison(report: dict, sides: Sequence[tuple[MusicSet, MusicSet | None]], folder: Path) -> list[Path]:
-    """comparison.json and comparison.html → the files. sides: the sets that the results were computed from, model by model."""
+    """comparison.json and comparison.html → the files. sides: the sets behind the results, a pair for each model."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "comparison.json", folder / "comparison.html"]
     write_json(files[0], report)
@@ -45,7 +45,7 @@ def write_comparison(report: dict, sides: Sequence[tuple[MusicSet, MusicSet | No
 
 
 def comparison_page(report: dict, sides: Sequence[tuple[MusicSet, MusicSet | None]]) -> str:
-    """The page as HTML; it needs no other file."""
+    """The page as HTML, with pictures and audio inside."""
     generated, reference = sides[0]
     result = next(r for r in reversed(report["results"]) if r["model"] == generated.model)
     parts = [f"<h1>{_text(report['title'])}</h1>", _summary(report), _score_table(report["results"])]
@@ -60,7 +60,7 @@ def comparison_page(report: dict, sides: Sequence[tuple[MusicSet, MusicSet | Non
 
 
 def interval_text(score: dict) -> str:
-    """A score as tables write it."""
+    """A score with its interval, as a cell of a table."""
     if "refused" in score:
         return f"– ({score['refused']})"
     text = number_text(score["value"])
@@ -70,7 +70,7 @@ def interval_text(score: dict) -> str:
 
 
 def number_text(value: float) -> str:
-    """Four digits."""
+    """A number with three or four digits."""
     return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
 
 
@@ -103,63 +103,64 @@ def _adherence(found: dict) -> str:
             ("above_shuffled", "difference"),
         )
     )
-    worst = sorted(found["clips"], key=lambda clip: clip["cosine"] - clip["others"])[:LISTENED_CLIPS]
-    heard = [
+    worst = sorted(found["clips"], key=lambda clip: clip["cosine"] - clip["others"])[:PLAYED_CLIPS]
+    rows_of_clips = [
         (f"{clip['cosine'] - clip['others']:+.3f} above other prompts: “{clip['prompt']}”", [clip]) for clip in worst
     ]  # fmt: skip
     about = f"{found['model']}, {found['prompted']} clips, {found['prompts']} different prompts."
     return f"<h2>Text adherence</h2><table>{rows}</table><p class='note'>{_text(about)}</p>" + _players(
-        "Least like their prompt", heard
+        "Least like their prompt", rows_of_clips
     )
 
 
 def _outliers(result: dict) -> str:
-    clips = sorted(result["clips"], key=lambda clip: clip["realism"])[:LISTENED_CLIPS]
+    clips = sorted(result["clips"], key=lambda clip: clip["realism"])[:PLAYED_CLIPS]
     outside = sum(clip["is_outside"] for clip in result["clips"])
     note = (
-        f"{outside} of {len(result['clips'])} generated clips lie in no ball of the reference. Realism is 1 at a ball's border."
+        f"{outside} of {len(result['clips'])} generated clips are farther from every reference clip than that clip's k-th "
+        "neighbour. Realism is 1 at that distance, and less beyond it."
     )
     return _players("Farthest from the reference", [(f"realism {clip['realism']:.2f}", [clip]) for clip in clips], note)
 
 
 def _copies(result: dict) -> str:
-    clips = sorted(result["clips"], key=lambda clip: -clip["nearest"]["cosine"])[:LISTENED_CLIPS]
+    clips = sorted(result["clips"], key=lambda clip: -clip["nearest"]["cosine"])[:PLAYED_CLIPS]
     note = "The generated clip first, then its nearest clip of the reference."
     if "copy_cosine" in result:
         near = sum(clip["is_near_copy"] for clip in result["clips"])
         note += f" {near} are nearer than 99 % of the reference's files are to one another (cosine {result['copy_cosine']:.4f})."
-    heard = [(f"cosine {clip['nearest']['cosine']:.4f}", [clip, clip["nearest"]]) for clip in clips]
-    return _players("Nearest to a clip of the reference", heard, note)
+    rows = [(f"cosine {clip['nearest']['cosine']:.4f}", [clip, clip["nearest"]]) for clip in clips]
+    return _players("Nearest to a clip of the reference", rows, note)
 
 
 def _players(title: str, rows: Sequence[tuple[str, list[dict]]], note: str = "") -> str:
-    """rows: (what is said, the clips to listen to)."""
+    """rows: (caption, clips to play)."""
     lines = []
-    for about, clips in rows:
+    for caption, clips in rows:
         players = "<br>".join(_player(clip) for clip in clips)
-        lines.append(f"<tr><td>{_text(about)}</td><td class='path'>{players}</td></tr>")
+        lines.append(f"<tr><td>{_text(caption)}</td><td class='path'>{players}</td></tr>")
     return f"<h2>{title}</h2>" + (f"<p class='note'>{_text(note)}</p>" if note else "") + f"<table>{''.join(lines)}</table>"
 
 
 def _player(clip: dict) -> str:
     name = f"<small>{_text(Path(clip['path']).name)}, {clip['start']:.1f} s</small>"
     try:
-        end = min(clip.get("end") or np.inf, clip["start"] + LISTENED_SECONDS)
-        wave = load_audio(clip["path"], LISTENED_RATE, start=clip["start"], end=end)
+        end = min(clip.get("end") or np.inf, clip["start"] + PLAYED_SECONDS)
+        wave = load_audio(clip["path"], PLAYED_RATE, start=clip["start"], end=end)
     except (AudioError, ValueError):
-        return name  # of a table only the name may be there
+        return name  # a table has vectors and paths; its audio may be elsewhere
     memory = io.BytesIO()
-    soundfile.write(memory, wave, LISTENED_RATE, format="OGG", subtype="VORBIS")
+    soundfile.write(memory, wave, PLAYED_RATE, format="OGG", subtype="VORBIS")
     data = base64.b64encode(memory.getvalue()).decode()
     return f'<audio controls preload="none" src="data:audio/ogg;base64,{data}"></audio> {name}'
 
 
 def _map(generated: MusicSet, reference: MusicSet | None, result: dict) -> str:
-    """All clips on the two directions in which they differ most; each point says which clip it is."""
+    """Scatter plot of all clips on their first two principal components, with their names as tooltips."""
     layer = result["layer"]
     sides = [("generated", generated)] + ([("reference", reference)] if reference is not None else [])
     points = [side.clip_means(layer) for _, side in sides]
-    places, share = _two_directions(np.concatenate(points))
+    places, share = _principal_components(np.concatenate(points))
     marks, first = [], 0
     for (kind, side), own in zip(sides, points, strict=True):
         own_places = places[first : first + len(own)]
@@ -172,7 +173,8 @@ def _map(generated: MusicSet, reference: MusicSet | None, result: dict) -> str:
     marks.reverse()  # the generated ones on top
     keys = " ".join(f'<span class="key {kind}">● {kind}</span>' for kind, _ in sides)
     note = (
-        f"{result['model']}, {layer}: the two principal components, {100 * share:.0f} % of the variance. Points tell their name."
+        f"{result['model']}, {layer}: the two principal components, {100 * share:.0f} % of the variance. "
+        "Point at a dot to see its clip."
     )
     width, height = MAP_SIZE
     picture = (
@@ -181,8 +183,8 @@ def _map(generated: MusicSet, reference: MusicSet | None, result: dict) -> str:
     return f"<h2>Map</h2><p>{keys}</p>{picture}<p class='note'>{_text(note)}</p>"
 
 
-def _two_directions(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """[N, D] → places in pixels [N, 2], and the share of the variance that they show."""
+def _principal_components(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """[N, D] → positions in pixels [N, 2], and the share of the variance of these two components."""
     centred = points - points.mean(axis=0)
     _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
     places = centred @ directions[:2].T

@@ -1,4 +1,4 @@
-"""What the bytes of an audio file tell that libsndfile does not: whether it is whole, how long it is, what follows in it."""
+"""Checks of audio files that libsndfile does not make: whether they are whole, how long they are, what follows in them."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from .riff_muq import SIZE_UNKNOWN, riff_parts
 from .samples_muq import AudioError
 
 
-WHOLE_SIZE_SLACK = 64  # bytes; by headers that some programs count once too often in the size of an RF64 or W64 file
-HEAD_BYTES = 1_024  # that tell the kind of a file
+WHOLE_SIZE_SLACK = 64  # bytes; some programs count a header twice in the size of an RF64 or W64 file
+HEAD_BYTES = 1_024  # enough to recognise any container
 
 
 def find_parts(file: BinaryIO) -> list[Part]:
-    """The parts of an audio file that libsndfile shall read one by one.
+    """The parts of an audio file, which libsndfile reads one after the other.
 
-    Raises AudioError, whose text says why and leaves out the file's name: "unreadable" for damage, "unsupported" for what
+    Raises AudioError, whose message is the reason without the name of the file: "unreadable" for damage, "unsupported" for what
     libsndfile cannot read, "empty" for tags without audio.
     """
     size = file.seek(0, os.SEEK_END)

@@ -1,8 +1,8 @@
 """Audio sources (files, bytes, open files) as mono float32 samples at one sampling rate, block by block.
 
 soundfile decodes WAV, FLAC, OGG, Opus, MP3 and the other formats of libsndfile, part by part as `containers_muq` finds them; the
-ffmpeg program, where there is one, decodes the rest. soxr resamples. No block depends on how the source was cut into blocks, so a
-streamed hour equals a loaded one, and two neighbouring excerpts join to what one longer excerpt holds.
+ffmpeg program, where there is one, decodes the rest. soxr resamples. The samples do not depend on the size of the
+blocks: streaming gives what loading gives, and adjacent excerpts concatenate to the longer excerpt.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ except (ImportError, OSError):  # OSError: the package is there and the libsndfi
 
 AudioSource = str | os.PathLike | bytes | BinaryIO
 
-# What libsndfile reads, and what ffmpeg does; a file's content decides, not its suffix.
+# Suffixes to search folders for: formats of libsndfile and of ffmpeg. Which of them decodes a file depends on its content.
 SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
 FFMPEG_SUFFIXES = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ape", ".wv", ".ac3", ".amr", ".spx")
 AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES + FFMPEG_SUFFIXES
 
-MIN_SAMPLING_RATE = 1_000  # Hz; outside these two a header is broken
-MAX_SAMPLING_RATE = 768_000  # Hz
+MIN_SAMPLING_RATE = 1_000  # Hz; a header that declares less is broken
+MAX_SAMPLING_RATE = 768_000  # Hz; likewise more
 MAX_BLOCK_VALUES = 1 << 22  # frames × channels that are decoded at a time: 16 MiB, whatever a header says
 UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of FLAC that was written to a pipe
 RESAMPLER_MARGIN = 0.1  # seconds on each side of an excerpt, more than soxr's filter reaches
-NOT_FOR_LIBSNDFILE = (1, 4)  # its error codes for formats and codings that it does not know; others are damage
+NOT_FOR_LIBSNDFILE = (1, 4)  # its error codes for an unknown format or coding; all others mean damage
 OTHER_FILES = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<smil")
-RESOURCE_FORKS = ("._", ".AppleDouble")  # where libsndfile looks for a fork of a file without a name
+RESOURCE_FORKS = ("._", ".AppleDouble")  # where libsndfile looks for the resource fork of a file object, which has no name
 
 
 class SoundFileReader:
@@ -71,7 +71,7 @@ class SoundFileReader:
             self._copy.close()
 
     def blocks(self, first: int, block_frames: int) -> Iterator[np.ndarray]:
-        """Blocks [n, C] from frame `first` on; to be called once. Raises AudioError where decoding fails or ends too early."""
+        """Blocks [n, C] from frame `first` on; call it once. Raises AudioError where decoding fails or ends too early."""
         limit = self.num_frames or 0 if self._part.seek_limit is None else self._part.seek_limit
         position = min(first, limit)
         try:
@@ -98,10 +98,10 @@ class SoundFileReader:
             raise self._unreadable("a second FLAC stream of the same length follows the first: split it")
 
     def _open(self) -> "soundfile.SoundFile":
-        """By the descriptor's path where the part is a whole file on disk, else through Python's file objects.
+        """Open a whole file on disk by the path of its descriptor, everything else as a Python file object.
 
-        libsndfile looks beside a file for a resource fork, of which even an empty one hides the content; a descriptor's path
-        has no neighbours. A file object has no name, so a fork of that name in the working folder would hide it.
+        If a resource fork lies beside a file, libsndfile reads that in its place, even an empty one. No file lies beside a
+        descriptor's path. For a file object it looks in the working folder: if a fork is there, a temporary copy is opened.
         """
         is_whole = self._part.is_whole(self._source.seek(0, os.SEEK_END))
         self._source.seek(0)
@@ -122,7 +122,7 @@ class SoundFileReader:
 
 
 class JoinedReader:
-    """Parts of one file after each other, in mono and at the sampling rate of the first."""
+    """Several parts of a file, one after the other, in mono and at the sampling rate of the first."""
 
     channels = 1
 
@@ -272,7 +272,7 @@ def _folder_error(path: Path) -> AudioError:
 
 def _choose_reader(file: BinaryIO, name: str, path: Path | None, stack: contextlib.ExitStack) -> Reader:
     """soundfile where it knows the format and the coding, else ffmpeg. Raises AudioError for what is damaged."""
-    file.seek(0)  # whoever wrote or read it before has left it elsewhere
+    file.seek(0)  # the caller may have left it anywhere
     if not file.read(1):
         raise AudioError("empty", f"{name} is empty (0 bytes).")
     descriptor = None if path is None else file.fileno()

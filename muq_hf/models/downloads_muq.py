@@ -1,5 +1,6 @@
 """Audio files at http(s) addresses: bounded in size and time, and never led to a private network by a redirect."""
 
+import contextlib
 import http.client
 import io
 import ipaddress
@@ -63,9 +64,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         before, after = urllib.parse.urlsplit(request.full_url), urllib.parse.urlsplit(new_url)
         if after.scheme not in ("http", "https"):
             raise OSError(f"it leads to {after.scheme}, which is neither http nor https")
+        is_same_server = (before.scheme, before.netloc) == (after.scheme, after.netloc)
+        if not is_same_server:
+            with contextlib.suppress(ValueError):  # a name: where it leads is known once there is a connection
+                _require_public(ipaddress.ip_address((after.hostname or "").partition("%")[0]))
         redirected = super().redirect_request(request, response, code, message, headers, new_url)
         if redirected is not None:
-            is_same_server = (before.scheme, before.netloc) == (after.scheme, after.netloc)
             redirected.is_public_only = getattr(request, "is_public_only", False) or not is_same_server
         return redirected
 
@@ -87,19 +91,28 @@ class _SecureConnection(http.client.HTTPSConnection):
 
 
 def _refuse_private(connection) -> None:
-    """By the address at the other end, which a name server cannot change any more. A proxy's own address is not looked at."""
+    """Check the address at the other end, which no name server can change any more."""
     if connection.is_public_only:
-        address = ipaddress.ip_address(connection.sock.getpeername()[0].partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        if not address.is_global:
+        try:
+            _require_public(ipaddress.ip_address(connection.sock.getpeername()[0].partition("%")[0]))
+        except OSError:
             connection.close()
-            raise OSError(f"a redirect leads to {address}, an address of a private network")
+            raise
+
+
+def _require_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    address = getattr(address, "ipv4_mapped", None) or address
+    if not address.is_global:
+        raise OSError(f"a redirect leads to {address}, an address of a private network")
 
 
 def _open_with(kind, handler, request):
+    """Through a proxy the other end is the proxy, which may well be in a private network: it decides where names lead."""
+    is_proxied = request.has_proxy() or getattr(request, "_tunnel_host", None) is not None
+
     def connect(*arguments, **options):
         connection = kind(*arguments, **options)
-        connection.is_public_only = getattr(request, "is_public_only", False) and not request.has_proxy()
+        connection.is_public_only = getattr(request, "is_public_only", False) and not is_proxied
         return connection
 
     return handler.do_open(connect, request)

@@ -14,7 +14,7 @@ import numpy as np
 from .samples_muq import AudioError
 
 
-# Byte at which it stands, what stands there, ffmpeg's name of the container. None of them names other files or addresses.
+# (offset, magic bytes, ffmpeg's name of the container). None of these can refer to other files or addresses.
 CONTAINERS = (
     (4, b"ftyp", "mov"),
     (4, b"moov", "mov"),
@@ -46,14 +46,14 @@ CONTAINERS = (
     (0, b".snd", "au"),
 )
 AC3_SYNC, ADTS_SYNC, TRANSPORT_SYNC = b"\x0b\x77", re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), 0x47
-STALL_SECONDS = 60.0  # without a byte from ffmpeg
+STALL_SECONDS = 60.0  # without output, after which ffmpeg is killed
 DURATION = re.compile(r"^\[info\]\s+Duration: (\d+):(\d\d):(\d\d\.\d\d)", re.MULTILINE)
 OTHER_STREAM = re.compile(r"^\[info\]\s+Stream #0:\d+.*: (?:Video(?!.*attached pic)|Subtitle|Data)", re.MULTILINE)
 INPUT_STREAM = re.compile(r"^\[info\]\s+Stream #0:\d+.*: Audio", re.MULTILINE)
 ERROR = re.compile(r"\[(?:error|fatal)\] (.*)")
 LOSSES = re.compile(r"\[warning\] (.*(?:corrupt|truncat|Packet mismatch|damaged).*)", re.IGNORECASE)
-LONGEST_FRAME = 4_096  # samples of the codings that are read through ffmpeg, two for the begin and the end
-LOG_BYTES = 1 << 20  # that are read of ffmpeg's messages
+LONGEST_FRAMES = 4_096  # samples of the longest frame of these codings, twice: one may be missing at either end
+LOG_BYTES = 1 << 20  # of ffmpeg's messages; more are not read
 
 
 def container_of(head: bytes) -> str | None:
@@ -78,8 +78,8 @@ def ffmpeg_program() -> str | None:
 class FfmpegReader:
     """Decodes the first audio stream of a file with the ffmpeg program, as 32-bit floats in a Sun AU stream.
 
-    ffmpeg ends well for a file that is cut: so its messages are read, and the duration that the container declares. It writes
-    into a pipe of this process, and ends when that is gone.
+    ffmpeg exits with 0 for a truncated file too, so its messages are searched for complaints, and the decoded length is compared
+    with the container's duration. If this process dies, ffmpeg ends as well: nobody reads its pipe.
     """
 
     num_frames = None
@@ -132,7 +132,7 @@ class FfmpegReader:
             return
         hours, minutes, seconds = map(float, declared.groups())
         duration, decoded = 3600 * hours + 60 * minutes + seconds, frames / self.sampling_rate
-        if decoded < duration - 0.02 - LONGEST_FRAME / self.sampling_rate:
+        if decoded < duration - 0.02 - LONGEST_FRAMES / self.sampling_rate:
             raise self._unreadable(f"it is cut off, {decoded:.2f} of {duration:.2f} s could be decoded")
 
     def _read_header(self) -> tuple[int, int]:
@@ -146,7 +146,7 @@ class FfmpegReader:
         return sampling_rate, channels
 
     def _read(self, count: int) -> bytes:
-        """`count` bytes, fewer at the end. Raises AudioError if they do not come for long."""
+        """`count` bytes, fewer at the end. Raises AudioError after STALL_SECONDS without output."""
         watch = threading.Timer(STALL_SECONDS, self._stop_stalled)
         watch.daemon = True
         watch.start()

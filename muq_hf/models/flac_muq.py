@@ -1,4 +1,4 @@
-"""FLAC (RFC 9639): how many samples there are, where the header does not say so, or says too little."""
+"""FLAC (RFC 9639): the true number of samples, where the header declares none or too few."""
 
 import functools
 import re
@@ -9,10 +9,10 @@ from .parts_muq import ByteWindow, Part
 from .samples_muq import AudioError
 
 
-STREAMINFO_END = 42  # bytes from the begin: the magic number, a block header, and 34 bytes of STREAMINFO
+STREAMINFO_END = 42  # bytes: the magic number, a block header, and 34 of STREAMINFO
 LAST_BLOCK = 0x80  # flag of a metadata block
 LIBSNDFILE_BITS = (8, 16, 24)
-SEARCHED = 1 << 17  # bytes at the end in which the last frame is looked for, at least
+SEARCHED = 1 << 17  # bytes at the end that are searched for the last frame; more if frames are longer
 SECOND_STREAM = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 BLOCK_SIZES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
 
@@ -20,8 +20,8 @@ BLOCK_SIZES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1
 def flac_parts(file: BinaryIO, start: int) -> list[Part]:
     """The parts of a file that begins with FLAC at byte `start`.
 
-    Raises AudioError: "unsupported" for widths of samples that libsndfile does not read, "unreadable" for a file that is cut off
-    and whose header does not say how long it was.
+    Raises AudioError: "unsupported" for bit depths that libsndfile does not read, "unreadable" for a file that is cut off and
+    whose header does not declare its length.
     """
     window = ByteWindow(file)
     head = window.at(start, STREAMINFO_END)
@@ -43,12 +43,12 @@ def flac_parts(file: BinaryIO, start: int) -> list[Part]:
         return [replace(whole, stop=second), *flac_parts(file, second)]
     if found < declared:
         raise AudioError("unreadable", f"it is cut off: {found} of {declared} samples are there")
-    mended = head[:18] + (fields & ~((1 << 36) - 1) | found).to_bytes(8, "big") + head[26:]
-    return [Part(start + STREAMINFO_END, window.size, header=mended)]
+    repaired = head[:18] + (fields & ~((1 << 36) - 1) | found).to_bytes(8, "big") + head[26:]
+    return [Part(start + STREAMINFO_END, window.size, header=repaired)]
 
 
 def holds_second_stream(file: BinaryIO, part: Part) -> bool:
-    """Whether another FLAC file was joined to the one of a part: reads all of it."""
+    """Whether a second FLAC stream follows within a part. Reads all of the part."""
     second = _second_stream(ByteWindow(file), part.start + 1)
     return second is not None and second < part.stop
 
@@ -63,7 +63,7 @@ def _second_stream(window: ByteWindow, position: int) -> int | None:
 
 
 def _last_sample(window: ByteWindow, start: int, head: bytes, declared: int) -> int | None:
-    """Samples up to the end of the last frame, by its header; None where the file does not end with a whole frame."""
+    """Number of samples, from the header of the last frame; None if the file does not end with a whole frame."""
     largest_block = int.from_bytes(head[10:12], "big")
     end = window.size
     if window.at(max(0, end - 128), 3) == b"TAG":
@@ -79,7 +79,7 @@ def _last_sample(window: ByteWindow, start: int, head: bytes, declared: int) -> 
 
 
 def _end_of_frame(frame: bytes, largest_block: int) -> int | None:
-    """Samples up to the end of a frame, from its header (section 9.1); None for bytes that are no frame header."""
+    """Number of samples up to a frame's end, from its header (section 9.1); None if these bytes are no frame header."""
     if len(frame) < 6 or frame[3] & 1:
         return None
     size_code, rate_code = frame[2] >> 4, frame[2] & 15
@@ -98,7 +98,7 @@ def _end_of_frame(frame: bytes, largest_block: int) -> int | None:
 
 
 def _crc(data: bytes, polynomial: int, width: int) -> int:
-    """CRC of `width` bits, begun with 0; that of data and its CRC is 0."""
+    """CRC of `width` bits with initial value 0. Data followed by its own CRC gives 0."""
     table, register, mask = _crc_table(polynomial, width), 0, (1 << width) - 1
     for byte in data:
         register = register << 8 & mask ^ table[register >> width - 8 ^ byte]

@@ -1,7 +1,7 @@
-"""MPEG audio (MP3, MP2, MP1): its frames counted from header to header, and the pieces that were joined in one file.
+"""MPEG audio (MP3, MP2, MP1): counts the frames of a file, and splits files that were joined.
 
-libsndfile reads until the first header that says so, or until the format changes, and reports the end of the file. So a file is
-taken apart where a second Info header comes or the format changes, and its frames are counted.
+libsndfile stops at the length in the first Info header, and where the format changes, as if the file ended there. So a file is
+split before every further Info header and at every change of format, and its frames are counted.
 """
 
 import re
@@ -23,10 +23,12 @@ BIT_RATES = {  # kbit/s, by (is MPEG-1, layer); index 0 is "free", 15 is forbidd
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 INFO_HEADERS = (b"Xing", b"Info")
-LONGEST_HEAD = 64  # bytes from the begin of a frame to the end of the name of an Info header in it
+LONGEST_HEAD = 64  # bytes of a frame in which the name of an Info header ends
 MONO = 3  # channel mode
-SEARCHED = 1 << 16  # bytes in which the first frame is looked for
-MAX_BROKEN_FRAME = 2_881  # bytes of the longest frame: so much of one that was cut may stand before the first
+LONGEST_FREE_FRAME = 1 << 13  # bytes; 640 kbit/s at 8 kHz are 5,760
+FREE_ATTEMPTS = 8  # at a second header, to find the length of frames in free format
+SEARCHED = 1 << 16  # bytes that are searched for the first frame
+MAX_BROKEN_FRAME = 2_881  # bytes of the longest frame; the rest of a cut one may precede the first
 MAX_TRAILING = 4_096  # bytes after the last frame that may be an unknown tag
 
 
@@ -42,9 +44,9 @@ class FrameHeader:
 
 @dataclass
 class _Run:
-    """Frames that follow each other without a gap or a change, after an Info header where one begins them.
+    """Consecutive frames of one format, with the Info header before them if there is one.
 
-    declared: how many frames there are by that header; first_frame: where the first of them is.
+    declared: number of frames by that header; first_frame: position of the first of them.
     """
 
     start: int
@@ -55,19 +57,27 @@ class _Run:
     declared: int | None = None
 
 
-def frame_header(data: bytes) -> FrameHeader | None:
-    """The four bytes before a frame, None for other bytes and for free bit rates."""
+def frame_header(data: bytes, free_bytes: int = 0) -> FrameHeader | None:
+    """Parse the four bytes of a frame header; None for other bytes.
+
+    free_bytes: length of the frames without padding in free format, where the header declares no bit rate; 0: not known, and
+    such a header counts as other bytes.
+    """
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:  # the 11 sync bits
         return None
     version, layer = data[1] >> 3 & 3, 4 - (data[1] >> 1 & 3)
     bit_rate, rate, padding, mode = data[2] >> 4, data[2] >> 2 & 3, data[2] >> 1 & 1, data[3] >> 6
-    if version == 1 or layer == 4 or rate == 3 or not 0 < bit_rate < 15 or data[3] & 3 == 2:
+    if version == 1 or layer == 4 or rate == 3 or bit_rate == 15 or data[3] & 3 == 2:
+        return None
+    if bit_rate == 0 and not free_bytes:
         return None
     is_mpeg1 = version == 3
-    bits_per_second = 1000 * BIT_RATES[is_mpeg1, layer][bit_rate - 1]
     sampling_rate = SAMPLING_RATES[version][rate]
     samples = 384 if layer == 1 else 1152 if layer == 2 or is_mpeg1 else 576
-    if layer == 1:
+    bits_per_second = 1000 * BIT_RATES[is_mpeg1, layer][bit_rate - 1] if bit_rate else 0
+    if bit_rate == 0:
+        length = free_bytes + padding * (4 if layer == 1 else 1)
+    elif layer == 1:
         length = (12 * bits_per_second // sampling_rate + padding) * 4
     else:
         length = samples // 8 * bits_per_second // sampling_rate + padding
@@ -75,8 +85,29 @@ def frame_header(data: bytes) -> FrameHeader | None:
     return FrameHeader(length, samples, (version, layer, sampling_rate, mode == MONO), 4 + side_information)
 
 
+def _free_bytes(window: ByteWindow, position: int) -> int:
+    """Length without padding of frames in free format, if one begins here and two like it follow; else 0."""
+    data = window.at(position, 2 * LONGEST_FREE_FRAME)
+    first = frame_header(data[:4], free_bytes=1)  # a length of 1, and the padding
+    if first is None or data[2] >> 4:
+        return 0
+    with_or_without_padding = re.escape(bytes([data[2] & ~2])) + re.escape(bytes([data[2] | 2]))
+    like_first = re.compile(re.escape(data[:2]) + b"[" + with_or_without_padding + b"]", re.DOTALL)
+    for attempt, found in enumerate(like_first.finditer(data, 4)):
+        if attempt == FREE_ATTEMPTS or found.start() > LONGEST_FREE_FRAME:
+            return 0
+        length = found.start() - first.length + 1
+        second = frame_header(data[found.start() : found.start() + 4], length)
+        if second is None or second.format != first.format:
+            continue
+        third = data[found.start() + second.length :][:3]
+        if like_first.match(third) or (not third and position + len(data) == window.size):
+            return length
+    return 0
+
+
 def _first_frame(file: BinaryIO, start: int) -> int | None:
-    """Where the first of three frames in a row begins, at `start` or a little after it; None if nowhere."""
+    """Position of the first of three consecutive frames, at `start` or shortly after; None if there are none."""
     window = ByteWindow(file)
     head = window.at(start, SEARCHED)
     for found in re.finditer(rb"\xff[\xe2-\xff]", head):
@@ -96,8 +127,8 @@ def mp3_parts(file: BinaryIO, start: int) -> list[Part]:
     if position is None:
         return []
     window = ByteWindow(file)
-    streams: list[list[_Run]] = []  # an Info header, or the begin of the file, begins a stream
-    gap = None  # (bytes, position) that are no frame, before the newest run
+    streams: list[list[_Run]] = []  # each begins with an Info header or with the file
+    gap = None  # (number, position) of the first bytes between runs that are no frame
     while position < window.size:
         run = _read_run(window, position)
         if run.declared is not None or not streams:
@@ -115,12 +146,12 @@ def mp3_parts(file: BinaryIO, start: int) -> list[Part]:
 
 
 def _is_complete(runs: list[_Run]) -> bool:
-    """Whether an Info header says how many frames there are, and they are there."""
+    """Whether there are as many frames as an Info header declares."""
     return runs[0].declared is not None and sum(run.frames for run in runs) >= runs[0].declared
 
 
 def _parts_of(runs: list[_Run]) -> list[Part]:
-    """One stream: a part that libsndfile reads with the Info header, or parts without it where that is not true of them."""
+    """The parts of one stream: one with its Info header, or one per run without it where the header does not fit the frames."""
     declared, found = runs[0].declared, sum(run.frames for run in runs)
     if declared is not None and found < declared - 1:
         raise AudioError("unreadable", f"it is cut off: {found} of {declared} MPEG frames are there")
@@ -129,7 +160,7 @@ def _parts_of(runs: list[_Run]) -> list[Part]:
     parts = []
     for run in runs:
         samples = run.header.samples
-        # The first frames may need bits of frames before them that are not in this part.
+        # The first frames may need the bit reservoir of frames before this part, and are then lost.
         part = Part(run.first_frame, run.stop, frames=run.frames * samples, tolerance=2 * samples, is_stretched=True)
         parts += [part] if run.frames else []
     return parts
@@ -137,23 +168,24 @@ def _parts_of(runs: list[_Run]) -> list[Part]:
 
 def _read_run(window: ByteWindow, start: int) -> _Run:
     """Frames from `start` on, until the next Info header, another format, or bytes that are no whole frame."""
-    header = frame_header(window.at(start, 4))
+    header = frame_header(window.at(start, 4), _free_bytes(window, start))
     run = _Run(start, start, start, header)
     first = window.at(start, header.length)
     if len(first) == header.length and first[header.info_at : header.info_at + 4] in INFO_HEADERS:
         has_count, count = first[header.info_at + 7] & 1, first[header.info_at + 8 : header.info_at + 12]
         run.declared = int.from_bytes(count, "big") if has_count else None
         run.first_frame = run.stop = start + header.length
-    known = {}  # by the four bytes, which repeat: the frame's length, and where an Info header would be
-    position, is_going_on = run.stop, True
-    while is_going_on and position < window.size:
+    free_bytes = _free_bytes(window, run.stop)
+    known = {}  # header, which repeats: (length of its frame, where an Info header would be)
+    position, is_same_run = run.stop, True
+    while is_same_run and position < window.size:
         piece = window.at(position, window.PIECE)
         last = len(piece) if position + len(piece) == window.size else len(piece) - LONGEST_HEAD
         offset = 0
-        while is_going_on and offset < last:
+        while is_same_run and offset < last:
             key = piece[offset : offset + 4]
             if key not in known:
-                header = frame_header(key)
+                header = frame_header(key, free_bytes)
                 is_same = header is not None and header.format == run.header.format
                 known[key] = (header.length, header.info_at) if is_same else (0, 0)
             length, info_at = known[key]
@@ -161,7 +193,7 @@ def _read_run(window: ByteWindow, start: int) -> _Run:
                 run.frames += 1
                 offset += length
             else:
-                is_going_on = False
+                is_same_run = False
         position += offset
     if position > window.size:  # the last frame is cut
         position -= length
@@ -171,7 +203,7 @@ def _read_run(window: ByteWindow, start: int) -> _Run:
 
 
 def _next_frame(window: ByteWindow, position: int) -> tuple[int, int]:
-    """Where the next frame begins, or the end of the file; and how many bytes before it are neither zero nor a known tag."""
+    """(position of the next frame or the end of the file, bytes before it that are neither zeros nor known tags)"""
     header = frame_header(window.at(position, 4))
     if header is not None and position + header.length > window.size:  # the last frame, cut
         return window.size, 0
@@ -198,11 +230,12 @@ def _nonzero(data: bytes) -> int:
 
 def _begins_frames(window: ByteWindow, position: int) -> bool:
     """Whether three frames of one format begin here, or fewer up to a tag or the end of the file."""
-    formats = set()
+    formats, free_bytes = set(), 0
     for count in range(3):
         if count and (position == window.size or window.at(position, 3) in (b"TAG", b"APE", b"ID3")):
             return True
-        header = frame_header(window.at(position, 4))
+        free_bytes = free_bytes or _free_bytes(window, position)
+        header = frame_header(window.at(position, 4), free_bytes)
         if header is None or not formats <= {header.format}:
             return False
         formats.add(header.format)
@@ -225,6 +258,6 @@ def _tag_length(head: bytes) -> int:
 
 
 def id3v2_length(head: bytes) -> int:
-    """Bytes of an ID3v2 tag with its header of 10: n in four 7-bit digits (ID3v2, section 3.1), and 10 more for a footer."""
+    """Bytes of an ID3v2 tag: a header of 10, the size in four 7-bit digits (ID3v2, section 3.1), and 10 of a footer, if any."""
     footer = 10 if head[5] & 0x10 else 0
     return 10 + sum((digit & 0x7F) << shift for digit, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) + footer

@@ -19,19 +19,19 @@ OTHER_CODINGS = {b"\x7fFLAC": "FLAC", b"Speex   ": "Speex", b"\x80theora": "Theo
 
 @dataclass
 class _Link:
-    """Streams that run side by side, from their first pages to the last; usually one."""
+    """A link of a chained file: the streams that are multiplexed in it, usually one."""
 
     start: int
     codings: list[str] = field(default_factory=list)
-    sequence: dict[int, int] = field(default_factory=dict)  # by serial number of the stream: number of its newest page
+    sequence: dict[int, int] = field(default_factory=dict)  # serial number of a stream: number of its newest page
     ended: set[int] = field(default_factory=set)
-    positions: list[int] = field(default_factory=list)  # granule positions of the newest pages, in frames for Vorbis
+    positions: list[int] = field(default_factory=list)  # granule positions of the two newest pages; frames for Vorbis
     stop: int = 0
     has_data: bool = False
 
 
 def ogg_parts(file: BinaryIO, start: int) -> list[Part]:
-    """The parts of an Ogg file from byte `start` on, one for each of the streams that follow each other.
+    """The parts of an Ogg file from byte `start` on, one for each link of the chain.
 
     Raises AudioError: "unreadable" where a page's checksum or number is wrong, where bytes between pages are no page, or where a
     stream lacks its last page; "unsupported" for codings that libsndfile does not read in Ogg.
@@ -48,16 +48,16 @@ def ogg_parts(file: BinaryIO, start: int) -> list[Part]:
 def page_checksum(page: bytes) -> int:
     """CRC-32 of a page whose checksum field counts as zero: polynomial 0x04C11DB7, no reflection (RFC 3533, section 6).
 
-    zlib's is the reflected one: so the bits of every byte are reversed before, and those of the result after it.
+    zlib computes the reflected CRC, so the bits of every byte, and those of the result, are reversed.
     """
-    register = 0xFFFF_FFFF  # that zlib turns into 0
+    register = 0xFFFF_FFFF  # zlib inverts it: the CRC begins with 0
     for piece in (page[:22], bytes(4), page[26:]):
         register = zlib.crc32(piece.translate(REVERSED_BITS), register)
     return int(f"{register ^ 0xFFFF_FFFF:032b}"[::-1], 2)
 
 
 def _seek_limit(link: _Link) -> int | None:
-    """Where the page before the last ends: libsndfile 1.2.2 finds wrong frames in the last one.
+    """Frame at which the last page begins: libsndfile 1.2.2 returns wrong frames after seeking into it.
 
     See github.com/libsndfile/libsndfile/issues/885.
     """
@@ -104,7 +104,7 @@ def _add_page(links: list[_Link], head: bytes, body: bytes, position: int) -> No
     else:
         link = links[-1]
         link.has_data = True
-        if number != link.sequence[serial] + 1 and any(seen > 0 for seen in link.positions):  # tags are replaced carelessly
+        if number != link.sequence[serial] + 1 and any(seen > 0 for seen in link.positions):  # taggers number pages carelessly
             raise AudioError("unreadable", f"it is damaged: Ogg pages are missing before byte {position}")
     link = links[-1]
     link.sequence[serial] = number
@@ -115,7 +115,7 @@ def _add_page(links: list[_Link], head: bytes, body: bytes, position: int) -> No
 
 
 def _has_page(piece: bytes, pages: BinaryIO) -> bool:
-    """Whether an Ogg page begins anywhere in the rest; tags at the end of a file are no pages."""
+    """Whether an Ogg page begins anywhere in the rest of the file, which may also be a tag."""
     while piece:
         if b"OggS" in piece:
             return True

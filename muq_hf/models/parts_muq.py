@@ -1,4 +1,4 @@
-"""A part of a file as a file of its own: one of several streams that were joined, or samples under a mended header."""
+"""A part of a file, read as a file of its own: one of several joined streams, or samples behind a repaired header."""
 
 import io
 import os
@@ -12,11 +12,11 @@ ID3V1_BYTES = 128
 
 @dataclass(frozen=True)
 class Part:
-    """The bytes `start` to `stop` of a file behind a `header` that replaces its own, and what is known of their audio.
+    """The bytes `start` to `stop` of a file, behind a `header` that replaces its own.
 
-    frames: how many there are, None: as the reader of the part says; tolerance: how many of them may be missing at the end.
-    seek_limit: the last frame to seek to, None: any. is_stretched: claim to be longer than the part is, so that libsndfile
-    overestimates an MP3's length and decodes to its real end.
+    frames: their number, None if the decoder knows it; tolerance: how many of them may be missing at the end. seek_limit: the
+    last frame to seek to, None for any. is_stretched: report a larger size than there is, so that libsndfile overestimates the
+    length of an MP3 and decodes it to its real end.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""WAV, RF64, W64 and AIFF: headers that say too little, and codings that libsndfile overlooks in them."""
+"""WAV, RF64, W64 and AIFF: headers that declare too little, and codings that libsndfile misreads."""
 
 import struct
 from typing import BinaryIO
@@ -13,13 +13,13 @@ W64_GUID_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the chunks in a 
 SUBFORMAT_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # after the two bytes of the format tag
 SIZE_UNKNOWN = 0x7FFF_F000  # bytes; programs that write to a pipe declare at least this
 MAX_TRAILING = 4_096  # bytes after the last chunk that may be an unknown tag
-KNOWN_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")  # that other programs hang on
+KNOWN_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")  # that other programs append
 MAX_CHUNKS = 10_000
 FORMS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"riff")
 
 
 class _Layout:
-    """How a kind of file writes its chunks: the length of their heads, the order of bytes, where the first one is."""
+    """The layout of a kind of file: size and byte order of chunk heads, and position of the first chunk."""
 
     def __init__(self, head: bytes):
         self.form = head[:4]
@@ -32,7 +32,7 @@ class _Layout:
         self.samples_name = b"SSND" if self.form == b"FORM" else b"data"
 
     def chunk(self, head: bytes) -> tuple[bytes, int] | None:
-        """(name, bytes of content) from the head of a chunk; None for bytes that are none."""
+        """(name, bytes of content) from the head of a chunk; None if these bytes are no such head."""
         name = head[:4]
         if len(head) < self.head_bytes or not all(32 <= byte < 127 for byte in name):
             return None
@@ -48,7 +48,7 @@ class _Layout:
 def riff_parts(file: BinaryIO, start: int = 0) -> list[Part]:
     """The parts of a WAV, RF64, W64 or AIFF file, one for each of the files that were joined.
 
-    Raises AudioError: "unsupported" for codings that libsndfile does not read, "unreadable" for headers that say too little.
+    Raises AudioError: "unsupported" for codings that libsndfile does not read, "unreadable" for headers that declare too little.
     """
     window = ByteWindow(file)
     layout = _Layout(window.at(start, 12))
@@ -70,7 +70,7 @@ def riff_parts(file: BinaryIO, start: int = 0) -> list[Part]:
     if declared >= following or (layout.has_unknown_sizes and declared >= SIZE_UNKNOWN):
         return [Part(start, window.size)]
     if layout.form == b"RIFF":
-        # A program that was stopped leaves 0, and sizes of 32 bits begin again at 0 after 4 GiB.
+        # A recorder that was stopped leaves the size 0, and sizes of 32 bits wrap around at 4 GiB.
         wraps = [data + declared + (turns << 32) for turns in range(following >> 32, 0, -1)]
         ends = [end for end in wraps if window.size >= end >= window.size - MAX_TRAILING]
         if not declared and _end_of_chunks(window, layout, data) < window.size:
@@ -90,7 +90,7 @@ def riff_parts(file: BinaryIO, start: int = 0) -> list[Part]:
 
 
 def _find_samples(window: ByteWindow, start: int, layout: _Layout) -> tuple[bytes, int, int] | None:
-    """(the format chunk, the first byte of the samples, bytes of them that the header declares); None without samples."""
+    """(format chunk, position of the samples, bytes of samples that the header declares); None if there are no samples."""
     position, format_chunk, size_of_samples = start + layout.first_chunk, b"", None
     for _ in range(MAX_CHUNKS):
         chunk = layout.chunk(window.at(position, layout.head_bytes))
@@ -110,7 +110,7 @@ def _find_samples(window: ByteWindow, start: int, layout: _Layout) -> tuple[byte
 
 
 def _end_of_chunks(window: ByteWindow, layout: _Layout, position: int) -> int:
-    """Where the chunks that follow each other from `position` on end; a pad byte that should be there may be missing."""
+    """The end of the consecutive chunks from `position` on. A missing pad byte is tolerated."""
     for _ in range(MAX_CHUNKS):
         for begin in (position + -position % layout.alignment, position):
             chunk = layout.chunk(window.at(begin, layout.head_bytes))
@@ -124,14 +124,14 @@ def _end_of_chunks(window: ByteWindow, layout: _Layout, position: int) -> int:
 
 
 def _format_tag(format_chunk: bytes, layout: _Layout) -> int:
-    """The coding, that of the subformat where one is named."""
+    """The format tag; where it says "extensible", that of the subformat."""
     tag = struct.unpack(layout.order + "H", format_chunk[:2])[0]
     is_extended = tag == EXTENSIBLE and format_chunk[26:40] == SUBFORMAT_GUID_TAIL
     return struct.unpack(layout.order + "H", format_chunk[24:26])[0] if is_extended else tag
 
 
 def _rf64_header(format_chunk: bytes, size: int) -> bytes:
-    """The head of an RF64 file (EBU Tech 3306) up to its samples: sizes of 64 bits, in a chunk of their own."""
+    """The header of an RF64 file (EBU Tech 3306) up to its samples: sizes of 64 bits are in a chunk of their own, ds64."""
     padded = format_chunk + bytes(len(format_chunk) % 2)
     chunks = b"fmt " + struct.pack("<I", len(format_chunk)) + padded + b"data" + struct.pack("<I", 0xFFFF_FFFF)
     sizes = b"ds64" + struct.pack("<IQQQI", 28, 4 + 36 + len(chunks) + size, size, 0, 0)

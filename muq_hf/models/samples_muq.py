@@ -1,4 +1,4 @@
-"""What samples must look like, whichever way they come: as a file, an array, a tensor or a list."""
+"""Checks of samples, whether they come from a file, an array, a tensor or a list."""
 
 import numpy as np
 

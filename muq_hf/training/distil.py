@@ -1,8 +1,7 @@
-"""Distillation: a MuQ learns to give the latents of other encoders, by regression. This is not in the paper.
+"""Distillation: train a MuQ to predict the latents of other encoders by regression. This stage is not in the paper.
 
-The paper's third stage turns the latents of a MuQ into tokens and predicts them where the music is masked (section 3.4). Here the
-latents of any teacher are predicted as they are, from clean music: cheaper by far at small sizes. The heads that do it are left
-out of the finished model.
+The paper's third stage quantizes the latents of a MuQ and predicts the tokens of masked music (section 3.4). Here the latents of
+any teacher are predicted directly, from unmasked music, which is much cheaper for small models. The heads are not saved.
 """
 
 import torch
@@ -23,9 +22,10 @@ RIDGE_BATCH = 8  # clips
 
 
 class DistillationModel(nn.Module):
-    """A MuQ with a linear head for every teacher on every layer that learns from it.
+    """A MuQ with a linear head on each trained layer, which predicts the latents of all teachers.
 
-    layers: hidden states, 0 = front end; widths and weights: units and share of the loss of each teacher.
+    layers: numbers of hidden states, 0 = front end; widths: size of each teacher's latents; weights: of each teacher in the
+    loss; keep_statistics: leave the running statistics of the batch norms as they are.
     """
 
     def __init__(self, muq: MuQModel, layers: list[int], widths: list[int], weights: list[float], keep_statistics: bool):
@@ -42,12 +42,12 @@ class DistillationModel(nn.Module):
         return self.muq.num_parameters()
 
     def save_pretrained(self, folder, **kwargs) -> None:
-        """The encoder alone: nobody needs the heads."""
+        """Save the encoder without the heads."""
         self.muq.save_pretrained(folder, **kwargs)
 
     def train(self, mode: bool = True):
         super().train(mode)
-        if self.keep_statistics:  # of trained weights: in training mode they would forget within a few steps
+        if self.keep_statistics:  # in training mode a few steps would replace those of trained weights
             for module in self.muq.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -59,7 +59,7 @@ class DistillationModel(nn.Module):
         return [states[layer][:, :num_frames] for layer in self.layers]
 
     def forward(self, input_values: torch.Tensor, latents: torch.Tensor) -> dict[str, torch.Tensor]:
-        """latents: [B, N, units of all teachers] → loss, and error [teachers]: the share of variance left unexplained."""
+        """latents: [B, N, sum of widths] → loss, and error [teachers]: their unexplained variance on the best layer."""
         errors = []
         for state, head in zip(self.hidden_states(input_values, latents.shape[1]), self.heads, strict=True):
             squares = F.mse_loss(head(state), latents, reduction="none")
@@ -70,7 +70,7 @@ class DistillationModel(nn.Module):
 
     @torch.no_grad()
     def fit_heads(self, dataset) -> None:
-        """Set the heads by ridge regression on the clips of `dataset`: random heads would first unsettle the encoder."""
+        """Set the heads by ridge regression on the clips of `dataset`, so that random heads do not disturb the encoder."""
         self.eval()
         loader = torch.utils.data.DataLoader(dataset, RIDGE_BATCH)
         sums = [None] * len(self.layers)
@@ -79,8 +79,10 @@ class DistillationModel(nn.Module):
             for index, state in enumerate(self.hidden_states(batch["input_values"], latents.shape[1])):
                 x = F.pad(state, (0, 1), value=1.0).flatten(0, 1).double()  # the last column is the bias
                 y = latents.flatten(0, 1).double()
-                own = (x.T @ x, x.T @ y)
-                sums[index] = own if sums[index] is None else tuple(a + b for a, b in zip(sums[index], own, strict=True))
+                of_batch = (x.T @ x, x.T @ y)
+                sums[index] = (
+                    of_batch if sums[index] is None else tuple(a + b for a, b in zip(sums[index], of_batch, strict=True))
+                )
         for (gram, moments), head in zip(sums, self.heads, strict=True):
             gram.diagonal()[:-1].add_(RIDGE * gram.diagonal()[:-1].mean())
             solution = torch.linalg.solve(gram, moments).to(head.weight.dtype)
@@ -89,7 +91,7 @@ class DistillationModel(nn.Module):
 
 
 class DistillationTrainer(StageTrainer):
-    """Logs for every teacher the share of its variance that the best layer explains (R²)."""
+    """Logs R² for every teacher: the share of its variance that the best layer explains."""
 
     def __init__(self, *args, names: list[str], gain_db: float, **kwargs):
         super().__init__(*args, **kwargs)
@@ -115,7 +117,7 @@ class DistillationTrainer(StageTrainer):
 
 
 class DistillationStage(MuQStage):
-    """From random weights, or from those of `start`, to an encoder without heads."""
+    """Trains an encoder from random weights or from `start`, and saves it without heads."""
 
     trainer_class = DistillationTrainer
     stored: StoredLatents
@@ -151,7 +153,7 @@ class DistillationStage(MuQStage):
         return model
 
     def masking(self, model):
-        return None  # latents are of clean music
+        return None  # the teachers' latents are of unmasked music
 
     def trainer_arguments(self):
         return {"names": self.stored.names, "gain_db": self.settings.stage.gain_db}

@@ -1,6 +1,6 @@
-"""Stage 3 with other teachers: the latents of any of them are quantized, and a MuQ predicts the tokens of all (section 3.4).
+"""Stage 3 with any teachers: their latents are quantized, and a MuQ predicts the tokens of all of them (section 3.4).
 
-The paper's teacher is a MuQ; the mechanism asks for nothing but latents at 25 Hz. Every group of codebooks is one teacher's.
+The paper's teacher is a MuQ, but any model with latents at 25 Hz will do. Each teacher has a group of codebooks of its own.
 """
 
 from pathlib import Path
@@ -21,16 +21,16 @@ from .stored_targets import META, StoredTargets, check_fingerprint, is_stored_ta
 
 
 class GroupRVQStage(MelRVQStage):
-    """Stage 1 again, on the stored latents of a teacher in place of mel frames."""
+    """Stage 1, on the stored latents of a teacher instead of mel frames."""
 
     def __init__(self, settings, run, resume=False, *, teacher: str, latents: Path):
         super().__init__(settings, run, resume)
         self.spec, self.latents_folder = teacher, latents
-        settings.given |= {"teacher": teacher}  # for --resume: other latents would be other tokens
+        settings.given |= {"teacher": teacher}  # --resume refuses another one, whose tokens would differ
 
     @property
     def description(self) -> str:
-        return f"A residual quantizer of the latents of {self.source.name} ({self.source.licence}): it gives a MuQ its targets."
+        return f"A residual quantizer of the latents of {self.source.name} ({self.source.licence}): targets for a MuQ."
 
     def build_model(self, train_tracks):
         if self.data.channel != "mix":
@@ -46,7 +46,7 @@ class GroupRVQStage(MelRVQStage):
 
 
 class GroupedMuQStage(MuQStage):
-    """Stage 2 again, on the tokens of all groups side by side."""
+    """Stage 2, on the tokens of all groups, concatenated."""
 
     def __init__(self, settings, run, resume=False, *, quantizers: list[Path], latents: Path):
         super().__init__(settings, run, resume)
@@ -79,13 +79,13 @@ class GroupedMuQStage(MuQStage):
 def store_tokens(
     quantizers: list[MelRVQModel], teachers: list, latents: StoredLatents, tracks: list, folder: Path
 ) -> StoredTargets:
-    """Tokens of all groups side by side, [N, K of all] for every track. Raises ValueError if others' are in `folder`."""
+    """Store [N, sum of codebooks] tokens of every track. Raises ValueError if `folder` holds those of other teachers."""
     configs = [quantizer.config for quantizer in quantizers]
     meta = {
         "fingerprint": fingerprint([teacher.fingerprint() for teacher in teachers], list(map(weights_hash, quantizers))),
         "num_codebooks": sum(config.num_codebooks for config in configs),
         "codebook_size": max(config.codebook_size for config in configs),
-        "layer": "of each its own",
+        "layer": "one per teacher",
         "spectrogram": SpectrogramConfig().spectrogram_settings,
         "teacher": [teacher.name for teacher in teachers],
     }

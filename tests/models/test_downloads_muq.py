@@ -86,6 +86,52 @@ def test_a_redirect_to_another_server_of_a_private_network_is_refused(servers):
     assert "private network" in refused(again)
 
 
+class Proxy(BaseHTTPRequestHandler):
+    """Answers every address itself: /to?ADDRESS with a redirect, others with a song; gives no tunnels."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        target = self.path.partition("/to?")[2]
+        self.send_response(302 if target else 200)
+        if target:
+            self.send_header("Location", target)
+        self.end_headers()
+        self.wfile.write(SONG)
+
+    def do_CONNECT(self):
+        self.server.asked.append(self.path)
+        self.send_error(403)
+
+    def log_message(self, *arguments): ...
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    """A proxy in a private network, which the environment names → what it was asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("no_proxy", "")
+    yield server.asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_environments_proxy_is_used_and_may_be_in_a_private_network(proxy):
+    assert download("http://music.example/to?http://other.example/song.wav").getvalue() == SONG
+    assert proxy == ["http://music.example/to?http://other.example/song.wav", "http://other.example/song.wav"]
+    assert "Tunnel connection failed: 403" in refused("http://music.example/to?https://other.example/song.wav")
+    assert proxy[-1] == "other.example:443"
+
+
+@pytest.mark.parametrize("address", ["http://10.0.0.1/song.wav", "https://[::1]/song.wav", "http://[::ffff:192.168.0.1]/"])
+def test_a_redirect_to_a_private_address_is_refused_before_a_proxy_is_asked(proxy, address):
+    assert "private network" in refused(f"http://music.example/to?{address}")
+    assert len(proxy) == 1
+
+
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/song.wav", "data:audio/wav,x"])
 def test_a_redirect_to_another_protocol_is_refused(servers, target):
     assert re.search("neither http nor https|not allowed", refused(f"{servers[0]}/redirect?{target}"))

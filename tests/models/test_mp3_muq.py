@@ -1,10 +1,12 @@
 """MP3: pieces that were joined are all read, what is missing is counted, and noise inside is refused."""
 
+import io
 import re
 
 import numpy as np
 import pytest
-from audio_files import bare_mp3, mp3
+import soundfile
+from audio_files import bare_mp3, mp3, music
 
 from muq_hf.audio import AudioError, load_audio
 
@@ -14,6 +16,29 @@ FRAME = 1152 / 44_100  # seconds
 
 def seconds(data: bytes) -> float:
     return len(load_audio(data)) / 24_000
+
+
+def in_free_format(seconds: float, kbit: int) -> bytes:
+    """MP3 of a constant bit rate that its headers leave out, behind an Info header. At 48 kHz no frame is padded."""
+    buffer = io.BytesIO()
+    level = 1 - (kbit - 32) / (320 - 32)
+    soundfile.write(buffer, music(seconds, 48_000), 48_000, format="MP3", compression_level=level, bitrate_mode="CONSTANT")
+    data = bytearray(buffer.getvalue())
+    for position in range(144_000 * kbit // 48_000, len(data), 144_000 * kbit // 48_000):
+        assert data[position] == 0xFF
+        data[position + 2] &= 0x0F
+    return bytes(data)
+
+
+def test_frames_in_free_format_are_counted():
+    data = in_free_format(2.0, 128)
+    whole, again = load_audio(data), load_audio(data + in_free_format(2.0, 192))
+    assert len(whole) == pytest.approx(48_000, abs=2 * 576)
+    assert len(again) == 2 * len(whole) and np.array_equal(again[: len(whole) - 2_000], whole[:-2_000])
+    bare = data[384:]
+    assert len(load_audio(bare)) == pytest.approx(48_000, abs=4 * 576)
+    with pytest.raises(AudioError, match="of .* MPEG frames are there"):
+        load_audio(data[: len(data) // 2])
 
 
 def test_a_second_info_header_begins_a_second_piece():

@@ -1,10 +1,12 @@
 """Ogg: streams that follow each other are all read, and a damaged page is refused."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from audio_files import ogg_pages, opus, vorbis
+from audio_files import ogg_pages, opus, silent_vorbis, vorbis
 
 from muq_hf.audio import AudioError, load_audio
 from muq_hf.models.ogg_muq import ogg_parts, page_checksum
@@ -43,6 +45,28 @@ def test_a_flipped_bit_is_refused_wherever_it_is(encode):
         with pytest.raises(AudioError) as caught:
             load_audio(bytes(damaged))
         assert caught.value.reason in ("unreadable", "unsupported")
+
+
+READ_AND_MEASURE = """
+import resource, sys
+from muq_hf.audio import stream_audio
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+seconds = sum(map(len, stream_audio(sys.argv[1]))) / 24_000
+print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_few_bytes_of_many_channels_take_little_memory(tmp_path):
+    """Five seconds of 255 channels are 225 MB of samples."""
+    (tmp_path / "wide.ogg").write_bytes(silent_vorbis(5.0))
+    assert (tmp_path / "wide.ogg").stat().st_size < 20_000
+    result = subprocess.run(
+        [sys.executable, "-c", READ_AND_MEASURE, tmp_path / "wide.ogg"], capture_output=True, text=True, check=True
+    )
+    seconds, mebibytes = map(float, result.stdout.split())
+    assert seconds == pytest.approx(5.0, abs=0.05) and mebibytes < 80
 
 
 def test_a_page_that_is_missing_is_refused():

@@ -2,9 +2,12 @@
 
 import io
 import struct
+from collections import Counter
 
 import numpy as np
 import soundfile
+
+from muq_hf.models.ogg_muq import page_checksum
 
 
 def music(seconds: float = 3.0, rate: int = 44_100, channels: int = 2, seed: int = 0) -> np.ndarray:
@@ -79,3 +82,37 @@ def _crc(data: bytes, polynomial: int, width: int) -> int:
         for _ in range(8):
             register = (register << 1 ^ polynomial if register >> width - 1 else register << 1) & (1 << width) - 1
     return register
+
+
+def silent_vorbis(seconds: float, channels: int = 255, rate: int = 44_100) -> bytes:
+    """Vorbis of few bytes and many samples: libvorbis's packet of one block of silence, again and again."""
+    pages = ogg_pages(encode(np.zeros((rate // 5, channels), np.float32), rate, "OGG", "VORBIS"))
+    packets = [packet for page in pages for packet in _whole_packets(page)]
+    block = Counter(packets).most_common(1)[0][0]
+    headers = [page for page in pages if not int.from_bytes(page[6:14], "little")]
+    serial, samples = pages[0][14:18], 1024  # half of a long block
+    lacing = bytes([255] * (len(block) // 255) + [len(block) % 255])
+    per_page = 255 // len(lacing)
+    count = round(seconds * rate / samples)
+    body = []
+    for first in range(0, count, per_page):
+        number = min(per_page, count - first)
+        granule = (first + number - 1) * samples  # the first block gives none
+        flags = 4 if first + number == count else 0
+        head = b"OggS\0" + bytes([flags]) + granule.to_bytes(8, "little") + serial
+        head += (len(headers) + len(body)).to_bytes(4, "little") + bytes(4) + bytes([number * len(lacing)])
+        page = head + lacing * number + block * number
+        body.append(page[:22] + page_checksum(page).to_bytes(4, "little") + page[26:])
+    return b"".join(headers + body)
+
+
+def _whole_packets(page: bytes) -> list[bytes]:
+    """Packets that begin and end on a page without headers."""
+    count = page[26]
+    sizes, position, packets, length = page[27 : 27 + count], 27 + count, [], 0
+    for size in sizes if int.from_bytes(page[6:14], "little") else ():
+        length += size
+        if size < 255:
+            packets.append(page[position : position + length])
+            position, length = position + length, 0
+    return packets
