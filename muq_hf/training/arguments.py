@@ -275,6 +275,12 @@ def check_model_fields(given: dict, *config_classes: type[PreTrainedConfig]) -> 
             raise ValueError(f"`model` sets {name!r}, which {classes} does not have{_nearest(name, known) or '.'}")
 
 
+def rvq_config(model: dict, **decided) -> MelRVQConfig:
+    """Of a `model` that all stages share, what a Mel-RVQ has; `decided` are the fields that the stage decides itself."""
+    known = MelRVQConfig().to_dict()
+    return MelRVQConfig(**{name: value for name, value in {**model, **decided}.items() if name in known})
+
+
 def _nearest(name: str, known: Iterable[str]) -> str | None:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else None

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..models.configuration_muq import MelRVQConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQForPreTraining
+from .arguments import rvq_config
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
 from .stored_targets import store_targets
@@ -24,9 +24,8 @@ class LatentRVQStage(MelRVQStage):
     def build_model(self, train_tracks):
         self.teacher = Teacher(self.teacher_folder, self.layer, device=self.training.device)
         config = self.teacher.model.config
-        model_config = MelRVQConfig(
-            **{**self.settings.stage.model, **config.spectrogram_settings, "input_size": config.hidden_size}
-        )
+        spectrogram = config.spectrogram_settings
+        model_config = rvq_config(self.settings.stage.model, **spectrogram, input_size=config.hidden_size)
         self._require_trainable(model_config)
         return MelRVQModel(model_config)
 

@@ -11,7 +11,7 @@ from ..models.configuration_muq import MelRVQConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.spectrogram_muq import LogMelSpectrogram
 from ..storage.whole_files import write_json
-from .arguments import crop_seed
+from .arguments import crop_seed, rvq_config
 from .clips import ClipDataset, evenly_spread
 from .plots import plot_usage
 from .stage import Stage
@@ -80,7 +80,7 @@ class MelRVQStage(Stage):
     teacher: Teacher | None = None
 
     def build_model(self, train_tracks):
-        config = MelRVQConfig(**self.settings.stage.model)
+        config = rvq_config(self.settings.stage.model)
         self._require_trainable(config)
         num_clips = self.settings.stage.statistics_clips
         if num_clips:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..models.configuration_muq import MelRVQConfig, SpectrogramConfig
+from ..models.configuration_muq import SpectrogramConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQForPreTraining
 from ..storage.fingerprint import fingerprint, weights_hash
 from ..storage.whole_files import write_json
+from .arguments import rvq_config
 from .latent_teachers import load_teacher
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
@@ -39,7 +40,7 @@ class GroupRVQStage(MelRVQStage):
         _, eval_tracks = self.run_folder.tracks(self._find_tracks)
         with self.training.main_process_first(local=False, desc="store the latents"):
             self.stored = store_latents([self.source], [*train_tracks, *eval_tracks], self.latents_folder)
-        return MelRVQModel(MelRVQConfig(**{**self.settings.stage.model, "input_size": self.stored.widths[0]}))
+        return MelRVQModel(rvq_config(self.settings.stage.model, input_size=self.stored.widths[0]))
 
     def after_training(self, trainer, eval_dataset):
         return {}

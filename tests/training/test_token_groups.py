@@ -23,6 +23,7 @@ SETTINGS = CONFIG | {
     "channel": "mix",
     "eval_strategy": "no",
     "save_steps": 2,
+    "model": CONFIG["muq"]["model"],
     "latent_rvq": {"max_steps": 4},
     "muq": CONFIG["muq"] | {"max_steps": 4, "targets": GROUPS},
 }
@@ -48,6 +49,12 @@ def test_stored_tokens_are_those_of_each_quantizer_on_its_teacher(run):
     codes = MelRVQModel.from_pretrained(run.parent / "quantizers" / "1" / "final").quantizer.encode(standard)[0]
     agreement = (stored.tokens(track, 0, len(codes))[:, 2:] == codes).float().mean()
     assert agreement > 0.99  # a sum in another order may tip a code
+
+
+def test_a_quantizer_keeps_of_a_shared_model_only_what_it_has(run):
+    """Else its configuration would describe more values than its weights hold, and a large one would be refused."""
+    stored = json.loads((run.parent / "quantizers" / "0" / "final" / "config.json").read_text())
+    assert not {"hidden_size", "num_hidden_layers"} & stored.keys() and stored["codebook_size"] == 16
 
 
 def test_weights_of_codebooks_weigh_their_losses():
