@@ -145,7 +145,7 @@ class DistillationStage(MuQStage):
         _, eval_tracks = self.run_folder.tracks(self._find_tracks)
         folder = self.run_folder.path / "latents" if stage.latents is None else stage.latents
         with self.training.main_process_first(local=False, desc="store the latents"):
-            self.stored = store_latents(self.teachers, [*train_tracks, *eval_tracks], folder)
+            self.stored = store_latents(self.teachers, [*train_tracks, *eval_tracks], folder, stage.whiten)
         last = muq.config.num_hidden_layers
         layers = sorted({layer % (last + 1) for layer in stage.layers or range(last + 1)})
         model = DistillationModel(muq, layers, self.stored.widths, weights, keep_statistics=stage.start is not None)

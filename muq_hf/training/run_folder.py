@@ -35,6 +35,7 @@ FIXED_SETTINGS = (
     "teacher",
     "teachers",
     "teacher_weights",
+    "whiten",
     "layers",
     "gain_db",
     "layer",

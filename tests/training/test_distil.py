@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from training_runs import CONFIG, MODEL, RATE, write_music
 
 from muq_hf import MuQModel
@@ -97,6 +98,18 @@ def test_stored_latents_are_those_of_the_teacher_standardised(music, tmp_path):
     live = table.std(axis=0) > 1e-4
     expected = (direct[10:30, live] - table[:, live].mean(axis=0)) / table[:, live].std(axis=0)
     np.testing.assert_allclose(stored.of_clip(tracks[0], 10, 20)["latents"], expected, atol=1e-3)
+
+
+def test_whitened_latents_are_those_of_a_principal_component_analysis(music, tmp_path):
+    """scikit-learn's, up to the sign of an axis; of its components the first that hold 99 % of the variance."""
+    tracks, _ = find_tracks(music)
+    plain = store_latents([ChromaTeacher()], tracks, tmp_path)
+    whitened = store_latents([ChromaTeacher()], tracks, tmp_path, whiten=True)
+    frames = [(track, plain.num_frames(track)) for track in tracks]
+    standard, ours = (np.concatenate([s.of_clip(t, 0, n)["latents"] for t, n in frames]) for s in (plain, whitened))
+    theirs = PCA(n_components=0.99, svd_solver="full", whiten=True).fit_transform(standard)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=2e-2)
 
 
 def test_latents_of_another_teacher_are_refused(music, tmp_path):
