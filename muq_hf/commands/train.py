@@ -31,7 +31,8 @@ DATA_OF = {
     "mulan": ('Every line of the manifest --data is {"path": ..., "text": ...} or {"path": ..., "tags": [...]}.',),
     "classifier": (
         'Every line of the manifest --data is {"path": ..., "label": ...}, as for `muq-hf probe`: a class, tags, numbers, '
-        '[[start, end, name], ...] or {"events": [...]}; "split" and "group" may be given.',
+        '[[start, end, name or number], ...], {"events": [...]} or {"times": [...], "values": [...]}; "split" and "group" may '
+        "be given.",
     ),
 }
 Config = Annotated[str, typer.Argument(metavar="CONFIG.json", help="settings of the run")]

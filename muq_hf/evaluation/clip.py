@@ -11,7 +11,8 @@ class Clip:
 
     start, end: seconds, end None: to the end of the file. group: what must not be divided between splits (track, piece,
     font). labels: task → str | int (class), list of str (multilabel), float or list of them (regression),
-    [[start, end, label], …] in seconds of the clip (frames), {"events": [seconds, …]} (events).
+    [[start, end, label], …] in seconds of the clip (frames), {"events": [seconds, …]} (events), [[start, end, number], …] or
+    {"times": [seconds, …], "values": [numbers, …]} (curve).
     meta: every other field.
     """
 

@@ -1,7 +1,8 @@
-"""Kinds of label along time: segments, chords, events. Rows are frames of 40 ms."""
+"""Kinds of label along time: segments, chords, events, numbers. Rows are frames of 40 ms."""
 
 import itertools
 import math
+import numbers
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -162,6 +163,99 @@ class EventLabels(LabelKind):
         parts = [gap / part for part in range(1, max(1, int(gap / MIN_EVENT_GAP)) + 1)]
         best = max(parts, key=lambda part: _metronome_scores(part, fitted, fitted_counts)["f_measure"])
         return _metronome_scores(best, tested, counts)
+
+
+class CurveLabels(LabelKind):
+    """K numbers per frame, such as quality or arousal over time; outputs [R, K].
+
+    A label is [[start, end, number or K numbers], …], each number for a stretch, or {"times": […], "values": […]}: numbers at
+    moments (s), joined by straight lines. Frames outside the stretches, or outside the moments, have no number.
+    """
+
+    name = "curve"
+    description = (
+        'a list of [start, end, number(s)], 0 ≤ start < end, or {"times": […], "values": […]} of equal length, in seconds'
+    )
+    primary = "r2"
+    loss = "numbers"
+    per_frame = True
+    column = "curve"
+
+    def __init__(self, labels: Sequence):
+        self.num_outputs = self._num_values(labels[0])
+
+    @classmethod
+    def is_label(cls, value) -> bool:
+        if isinstance(value, dict):
+            times, values = np.array(value["times"], dtype=float), np.array(value["values"], dtype=float)
+            is_ordered = np.isfinite(times).all() and (times >= 0).all() and (np.diff(times) > 0).all()
+            return times.ndim == 1 and values.ndim in (1, 2) and len(times) == len(values) > 0 and is_ordered and _finite(values)
+        stretches = all(0 <= start < end < math.inf for start, end, _ in value)
+        return len(value) > 0 and stretches and _finite(np.array([np.atleast_1d(row[2]) for row in value], dtype=float))
+
+    @classmethod
+    def is_written(cls, value) -> bool:
+        if isinstance(value, dict):
+            return "times" in value and "values" in value
+        return SegmentLabels.is_written(value) and all(cls._is_value(third) for *_, third in value)
+
+    @staticmethod
+    def _is_value(third) -> bool:
+        return isinstance(third, float) or (isinstance(third, list) and all(isinstance(item, numbers.Number) for item in third))
+
+    @classmethod
+    def from_text(cls, text: str, folder: Path) -> dict:
+        """`text`: a file of lines "time value…" in the manifest's folder."""
+        lines = [[float(field) for field in " ".join(fields).split()] for fields in table_lines(folder / text, 2)]
+        return {"times": [line[0] for line in lines], "values": [line[1:] for line in lines]}
+
+    @classmethod
+    def check_together(cls, labels, label) -> None:
+        sizes = sorted({cls._num_values(value) for value in labels})
+        if len(sizes) > 1:
+            raise ValueError(f"{label!r} must hold as many numbers for every clip, got {' and '.join(map(str, sizes))}.")
+
+    @classmethod
+    def missing(cls, labels, is_fitted) -> str | None:
+        return None if len(labels) else "no clip"
+
+    def rows(self, labels, counts) -> np.ndarray:
+        """→ the numbers at the middle of each frame [R, K], NaN where there are none."""
+        rows = [np.full((count, self.num_outputs), np.nan, dtype=np.float32) for count in counts]
+        for frames, label in zip(rows, labels, strict=True):
+            middles = (np.arange(len(frames)) + 0.5) / FRAME_RATE
+            if not isinstance(label, dict):
+                for start, end, value in label:
+                    frames[(middles >= start) & (middles < end)] = value
+                continue
+            times, values = np.array(label["times"]), np.array(label["values"]).reshape(len(label["times"]), -1)
+            is_within = (middles >= times[0] - 0.5 / FRAME_RATE) & (middles <= times[-1] + 0.5 / FRAME_RATE)
+            for column, numbers_at in zip(frames.T, values.T, strict=True):
+                column[is_within] = np.interp(middles[is_within], times, numbers_at)
+        return np.concatenate(rows)
+
+    @staticmethod
+    def lengths(labels: Sequence) -> np.ndarray:
+        """Frames up to the end of each label [N]."""
+        ends = np.array([label["times"][-1] if isinstance(label, dict) else max(row[1] for row in label) for label in labels])
+        return np.ceil(ends * FRAME_RATE).astype(int) + 1
+
+    def score(self, labels, counts, outputs, chosen=None) -> Scores:
+        """R² and correlations over all frames that have numbers."""
+        truth = self.rows(labels, counts)
+        is_known = ~np.isnan(truth).any(axis=1)
+        return metrics.regression_scores(truth[is_known], outputs[is_known])
+
+    def constant(self, labels, counts) -> np.ndarray:
+        return np.nanmean(self.rows(labels, counts), axis=0)
+
+    @staticmethod
+    def _num_values(label) -> int:
+        return np.size(label["values"][0] if isinstance(label, dict) else label[0][2])
+
+
+def _finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def event_times(value) -> np.ndarray:

@@ -59,6 +59,38 @@ def refuse_leak(clips: Sequence[Clip], trained_on: TrainingMusic, model: str, sp
         )
 
 
+def leak_warnings(clips: Sequence[Clip], model: str | os.PathLike) -> list[str]:
+    """What makes the scores of clips with splits too good, in a sentence each.
+
+    Groups of train and valid; equal files of test and another split; test files that the encoder `model` was trained on.
+    """
+    found = []
+    fitted, chosen = ({clip.group for clip in clips if clip.split == split} for split in ("train", "valid"))
+    if fitted & chosen:
+        found.append(
+            f"{len(fitted & chosen)} groups lie both in the train and in the valid split, the first: {min(fitted & chosen)!r}. "
+            "Validation then chooses what knows these groups by heart."
+        )
+    tested, others = ({clip.path for clip in clips if (clip.split == "test") == is_test} for is_test in (True, False))
+    equal = _equal_files(tested, others)
+    if equal:
+        found.append(f"{len(equal)} test files are equal to files of other splits, the first: {min(equal)}.")
+    trained_on = training_music(model)
+    known = sorted(path for path in tested if trained_on and trained_on.match(path))
+    if known:
+        found.append(f"the encoder was trained on {len(known)} of the {len(tested)} test files, the first: {known[0]}.")
+    return found
+
+
+def _equal_files(tested: set[Path], others: set[Path]) -> set[Path]:
+    """Those of `tested` whose bytes are those of one of `others`."""
+    sizes = {path: path.stat().st_size for path in tested | others if path.is_file()}
+    shared = {sizes[path] for path in tested if path in sizes} & {sizes[path] for path in others if path in sizes}
+    digests = {path: hashlib.sha256(path.read_bytes()).digest() for path, size in sizes.items() if size in shared}
+    elsewhere = {digests[path] for path in others if path in digests}
+    return {path for path in tested - others if digests.get(path) in elsewhere}
+
+
 def track_name(path: str | os.PathLike) -> str:
     """Folder and name without suffix: what stays the same when a collection is moved or encoded anew."""
     path = Path(path)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .clip import Clip
 from .clip_labels import ClassLabels, KeyLabels, NumberLabels, PitchLabels, TagLabels, TempoLabels
-from .frame_labels import ChordLabels, EventLabels, SegmentLabels
+from .frame_labels import ChordLabels, CurveLabels, EventLabels, SegmentLabels
 from .labels import LabelKind
 from .splits import SPLITS
 from .tasks import RETRIEVAL, Task
@@ -17,6 +17,7 @@ KINDS: dict[str, type[LabelKind]] = {
         ClassLabels,
         TagLabels,
         NumberLabels,
+        CurveLabels,
         SegmentLabels,
         EventLabels,
         KeyLabels,
@@ -35,11 +36,18 @@ def find_kind(name: str) -> type[LabelKind]:
     return KINDS[name]
 
 
+def is_one_label(value: dict) -> bool:
+    """Whether a dictionary is a label itself, such as {"events": […]}, and not several labels by name."""
+    return any(kind.is_written(value) for kind in KINDS.values())
+
+
 def kind_of(labels: Sequence) -> str:
     """The kind that labels of a manifest are; an empty list is of the others' kind. Raises ValueError for a mixture."""
     kinds = {_kind_of(value) for value in labels if value != []} or set(map(_kind_of, labels))
     if kinds == {"class", "regression"} and all(isinstance(value, numbers.Number) for value in labels):
         return "regression"
+    if kinds == {SegmentLabels.name, CurveLabels.name} and all(map(_has_numbers, labels)):
+        return CurveLabels.name
     if len(kinds) != 1:
         raise ValueError(f"labels of one task must be of one kind, got {', '.join(sorted(kinds))}.")
     (kind,) = kinds
@@ -48,12 +56,17 @@ def kind_of(labels: Sequence) -> str:
     return kind
 
 
+def _has_numbers(value) -> bool:
+    """Whether no stretch of a label has text."""
+    return isinstance(value, dict) or not any(isinstance(name, str) for *_, name in value)
+
+
 def _kind_of(value) -> str:
     kind = next((name for name, kind in KINDS.items() if kind.is_written(value)), None)
     if kind is None:
         raise ValueError(
             f"label {value!r} is none of: a class (text or whole number), a list of tags, numbers, "
-            '[[start, end, label], …], {"events": [seconds, …]}'
+            '[[start, end, label or number], …], {"events": [seconds, …]}, {"times": [seconds, …], "values": [numbers, …]}'
         )
     return kind
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..storage.json_lines import to_json_lines
 from ..storage.manifests import ManifestRow, manifest_rows
 from .clip import Clip
-from .label_kinds import COLUMNS
+from .label_kinds import COLUMNS, is_one_label
 from .splits import SPLITS, complete_splits, refuse_shared_groups
 
 
@@ -84,7 +84,7 @@ def _clip(row: ManifestRow) -> Clip:
         end=end,
         split=split,
         group=_name_in(folder, Path(row.path)) if group in (None, "") else str(group),
-        labels=label if isinstance(label, dict) and "events" not in label else {LABEL: label},
+        labels=label if isinstance(label, dict) and not is_one_label(label) else {LABEL: label},
         meta={name: value for name, value in row.fields.items() if name not in CLIP_FIELDS and value != ""},
     )
 

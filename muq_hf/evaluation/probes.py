@@ -142,6 +142,8 @@ class _Split:
             usable = usable[rows[usable] != IGNORED]
             if len(np.unique(rows[usable])) < 2:
                 raise ValueError("the training split has fewer than two classes: nothing can be learned.")
+        elif kind.loss == "numbers":
+            usable = usable[~np.isnan(rows[usable]).any(axis=1)]
         is_drawn = len(usable) > MAX_FITTED_ROWS
         if is_drawn:
             usable = np.sort(generator.choice(usable, MAX_FITTED_ROWS, replace=False))

@@ -1,6 +1,7 @@
 """A classifier on a MuQ from labelled clips: the head alone, with adapters (LoRA), or the whole model."""
 
 import logging
+import shutil
 from functools import cached_property
 from pathlib import Path
 
@@ -10,17 +11,20 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, set_seed
 
 from ..checkpoints import MUQ_TINY, model_or_default
+from ..evaluation.guards import leak_warnings
 from ..evaluation.labelled_clips import read_manifest, write_manifest
 from ..models.classification_muq import MuQForAudioFrameClassification, MuQForSequenceClassification
 from ..models.configuration_muq import MuQConfig
-from ..models.windowing_muq import num_frames
 from ..storage.whole_files import write_json
 from .arguments import crop_seed
 from .classifier_card import write_classifier_card
+from .classifier_data import ClassifierData
 from .classifier_task import ClassifierTask
-from .labelled_crops import Augmentation, ClipReader, ClipWindows, CropCollator, LabelledCrops
+from .encoder_states import StateWindows
+from .labelled_crops import ClipWindows, CropCollator
 from .plots import plot_curves
 from .stage import Stage
+from .standardised_head import HEAD_MODULES, HeadOfStates, Standardisation, head_part, scale_outputs
 from .teacher import require_model_type
 from .tracks import summary
 from .trainer import StageTrainer
@@ -28,7 +32,6 @@ from .trainer import StageTrainer
 
 logger = logging.getLogger(__name__)
 
-HEAD_MODULES = ("layer_weights", "projector", "frame_scores", "hidden", "classifier")
 NOT_FOR_LABELS = ("eval_share", "num_eval_clips", "channel")  # settings of the other stages' data
 
 
@@ -44,7 +47,9 @@ class ClassifierTrainer(StageTrainer):
         labels = inputs.pop("labels")
         outputs = model(**inputs)
         is_music = None
-        if self.task.per_frame:
+        if self.task.per_frame and "frame_mask" in inputs:
+            is_music = inputs["frame_mask"].bool()
+        elif self.task.per_frame:
             base = self.accelerator.unwrap_model(model)
             lengths = base._get_feat_extract_output_lengths(inputs["attention_mask"].sum(dim=1, keepdim=True))
             is_music = torch.arange(labels.shape[1], device=labels.device) < lengths
@@ -68,7 +73,7 @@ class ClassifierTrainer(StageTrainer):
         return self.optimizer
 
     @torch.no_grad()
-    def outputs(self, dataset: ClipWindows) -> tuple[np.ndarray, np.ndarray]:
+    def outputs(self, dataset: ClipWindows | StateWindows) -> tuple[np.ndarray, np.ndarray]:
         """→ rows of each clip [N], and what the model gives for them [R, K]."""
         model = self.accelerator.unwrap_model(self.model).eval()
         sums: dict[int, list] = {}
@@ -110,9 +115,12 @@ class ClassifierStage(Stage):
         own = self.settings.stage
         return ClassifierTask.from_manifest(kept, label=own.label, kind=own.kind, metric=own.metric)
 
+    @cached_property
+    def encoder(self) -> str:
+        return model_or_default(self.settings.stage.encoder, MUQ_TINY)
+
     def build_model(self, train_tracks=()):
-        own, task = self.settings.stage, self.task
-        encoder = model_or_default(own.encoder, MUQ_TINY)
+        own, task, encoder = self.settings.stage, self.task, self.encoder
         require_model_type(encoder, MuQConfig.model_type, "encoder")
         config = MuQConfig.from_pretrained(encoder)
         task.check_frame_rate(config)
@@ -153,68 +161,56 @@ class ClassifierStage(Stage):
             raise ValueError(f"a classifier has no `{given[0]}`: the manifest's splits say what is trained and tested on.")
         set_seed(training.seed)
         task = self.task
-        model = self.build_model()
-        config = model.config
-        reader = ClipReader(config.sampling_rate, config.min_samples)
-        counts = [num_frames(reader.num_samples(clip), config.samples_per_frame) for clip in task.clips["train"]]
-        rows = task.rows(task.clips["train"], counts)
-        names = frozenset(str(clip.path) for clip in task.clips["train"])
+        names = frozenset(str(clip.path) for clips in task.clips.values() for clip in clips)
         if self.resume and run.is_main:
             run.skip_log.remove(names)
-        crops = LabelledCrops(
-            task.clips["train"],
-            rows,
-            task.per_frame,
-            reader,
-            config.samples_per_frame,
-            self.data.clip_seconds,
-            crop_seed(training),
-            Augmentation(own.augment_gain_db, own.augment_noise_db),
-            run.skip_log,
-        )
-        windows = {
-            split: ClipWindows(task.clips[split], reader, config.samples_per_frame, self.data.clip_seconds)
-            for split in ("valid", "test")
-        }
+        self.warnings = leak_warnings([clip for clips in task.clips.values() for clip in clips], self.encoder)
+        for warning in self.warnings:
+            logger.warning("%s", warning)
+        classifier = self.build_model()
+        data = ClassifierData(task, classifier, self.settings, run)
+        standardisation = Standardisation(classifier, data.mean, data.deviation)
         training.metric_for_best_model, training.greater_is_better = f"eval_{task.metric}", True
         trainer = ClassifierTrainer(
-            model=model,
+            model=HeadOfStates(classifier) if data.keeps_states else classifier,
             args=training,
-            train_dataset=crops,
-            eval_dataset=windows["valid"],
+            train_dataset=data.train(),
+            eval_dataset=data.scored("valid"),
             data_collator=CropCollator(0.0 if task.per_frame else own.mixup, crop_seed(training), len(task.names)),
-            processing_class=self.processor(model),
+            processing_class=self.processor(classifier),
             callbacks=[EarlyStoppingCallback(own.patience)] if own.patience else None,
             run_folder=run,
             track_names=names,
             max_failing_share=self.data.max_failing_share,
             task=task,
-            weights=task.class_weights(rows) if own.class_weights and task.problem != "regression" else None,
+            weights=task.class_weights(data.rows) if own.class_weights and task.problem != "regression" else None,
             encoder_learning_rate=own.encoder_learning_rate or training.learning_rate / 10,
         )
         run.drop_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        self._finish_classifier(trainer, windows)
+        results = self._results(trainer, data)
+        if trainer.is_world_process_zero():
+            standardisation.fold()
+            self._save(trainer, classifier, results)
 
-    def _finish_classifier(self, trainer: ClassifierTrainer, windows: dict[str, ClipWindows]) -> None:
-        """Score the best epoch on the test split, and save the model, its adapter, its card and its scores."""
-        run, task = self.run_folder, self.task
-        valid = trainer.evaluate(windows["valid"], metric_key_prefix="valid")
+    def _results(self, trainer: ClassifierTrainer, data: ClassifierData) -> dict:
+        """Scores of the best epoch on both other splits; what validation chooses holds for the test split."""
+        valid = trainer.evaluate(data.scored("valid"), metric_key_prefix="valid")
         chosen = {name.removeprefix("valid_"): value for name, value in valid.items()}
-        results = valid | trainer.evaluate(windows["test"], metric_key_prefix="test", chosen=chosen)
-        results |= {"best_step": trainer.state.best_global_step, "steps": trainer.state.global_step}
-        if not trainer.is_world_process_zero():
-            return
+        results = valid | trainer.evaluate(data.scored("test"), metric_key_prefix="test", chosen=chosen)
+        return results | {"best_step": trainer.state.best_global_step, "steps": trainer.state.global_step}
+
+    def _save(self, trainer: ClassifierTrainer, model, results: dict) -> None:
+        """The trained model, its adapter, its card and its scores."""
+        run, task = self.run_folder, self.task
         skipped = run.skip_log.read()
         if skipped:
             logger.warning("%d clips could not be read and were left out: %s", len(skipped), summary(skipped))
         plot_curves(run.metrics, run.plots / "curves.png")
-        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-        model.config.update({"classifier_threshold": chosen["threshold"]} if "threshold" in chosen else {})
+        if "valid_threshold" in results:
+            model.config.update({"classifier_threshold": results["valid_threshold"]})
         if task.problem == "regression":
-            _in_units_of_the_labels(
-                model.get_submodule("classifier") if not hasattr(model, "peft_config") else _head_of(model), task
-            )
+            scale_outputs(head_part(model, "classifier"), task.scale, task.offset)
         if hasattr(model, "peft_config"):
             model.save_pretrained(run.path / "adapter")
             model = model.merge_and_unload()
@@ -223,23 +219,8 @@ class ClassifierStage(Stage):
         def write(folder: Path) -> None:
             model.save_pretrained(folder)
             trainer.processing_class.save_pretrained(folder)
-            write_classifier_card(folder, self.settings, task, model, trainer.state.global_step, results)
+            write_classifier_card(folder, self.settings, task, model, trainer.state.global_step, results, self.warnings)
 
         run.save_final(write)
+        shutil.rmtree(run.path / "states", ignore_errors=True)  # of the encoder; nothing else needs them
         logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in results.items()))
-
-
-def _head_of(model):
-    """The last layer of a classifier inside PEFT's wrapper, in the copy that is trained."""
-    return model.base_model.model.classifier.modules_to_save["default"]
-
-
-@torch.no_grad()
-def _in_units_of_the_labels(layer: torch.nn.Linear, task: ClassifierTask) -> None:
-    """The last layer [K, P], which learned numbers of mean 0 and deviation 1, gives the manifest's."""
-    scale = torch.as_tensor(
-        np.broadcast_to(task.scale, layer.bias.shape).copy(), dtype=layer.weight.dtype, device=layer.weight.device
-    )
-    offset = torch.as_tensor(np.broadcast_to(task.offset, layer.bias.shape).copy(), dtype=layer.weight.dtype, device=scale.device)
-    layer.weight.mul_(scale[:, None])
-    layer.bias.mul_(scale).add_(offset)

@@ -1,6 +1,7 @@
 """The model card of a classifier, with its scores in the Hub's format."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -28,8 +29,8 @@ model = muq_hf.MuQForAudioFrameClassification.from_pretrained("FOLDER")
 muq_hf.MuQAudioClassificationPipeline(model)("song.mp3", return_timestamps=True)"""
 
 
-def write_classifier_card(folder: Path, settings, task, model, steps: int, results: dict) -> None:
-    """README.md with metadata for the Hub. Splits are named; only test scores become the card's evaluation results."""
+def write_classifier_card(folder: Path, settings, task, model, steps: int, results: dict, warnings: Sequence[str]) -> None:
+    """README.md with metadata for the Hub. Only test scores become the card's evaluation results; `warnings` stand below them."""
     own, given, env = settings.stage, settings.given, environment()
     encoder = own.encoder or MUQ_TINY
     tests = {name.removeprefix("test_"): value for name, value in results.items() if name.startswith("test_")}
@@ -61,9 +62,10 @@ def write_classifier_card(folder: Path, settings, task, model, steps: int, resul
         f"{numbers['train']} clips, with {numbers['valid']} to choose the epoch and {numbers['test']} to test on; "
         f"{steps} steps on {env['device']}."
     )
+    cautions = [f"These may be too good: {markdown_text(warning)}" for warning in warnings]
     sections = [
         ("## Labels", ", ".join(map(markdown_text, task.names[:100])) + (" …" if len(task.names) > 100 else "")),
-        ("## Scores", card_table(("score", "validation", "test"), rows)),
+        ("## Scores", "\n\n".join([card_table(("score", "validation", "test"), rows), *cautions])),
         ("## Training", f"{course}\n\n{settings_table(given, SHOWN_SETTINGS)}"),
         ("## Software", software(env)),
     ]

@@ -87,7 +87,9 @@ class ClassifierTask:
             return F.cross_entropy(logits, labels, weight=weights, ignore_index=IGNORED_LABEL)
         if self.problem == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=weights)
-        return F.mse_loss(logits, labels.float().view_as(logits))
+        labels = labels.float().view_as(logits)
+        is_known = ~labels.isnan()  # of frames some may have no numbers
+        return F.mse_loss(logits[is_known], labels[is_known]) if is_known.any() else 0.0 * logits.sum()
 
     def activate(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits → what windows of a clip are averaged in: probabilities or numbers. Frames are not averaged, and stay."""
@@ -118,5 +120,6 @@ class ClassifierTask:
 
     def _spread(self) -> tuple[np.ndarray, np.ndarray]:
         clips = self.clips["train"]
-        numbers = self.target.rows(self._labels(clips), np.ones(len(clips), dtype=int))
-        return numbers.mean(axis=0), np.maximum(numbers.std(axis=0), MIN_DEVIATION)
+        labels = self._labels(clips)
+        numbers = self.target.rows(labels, self.target.lengths(labels) if self.per_frame else np.ones(len(clips), dtype=int))
+        return np.nanmean(numbers, axis=0), np.maximum(np.nanstd(numbers, axis=0), MIN_DEVIATION)

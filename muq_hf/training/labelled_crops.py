@@ -154,13 +154,17 @@ class ClipWindows(Dataset):
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         index, window = self.windows[number]
         wave = self.reader.read(self.clips[index], window.start, window.end - window.start)
-        first, last = window.kept_frames(self.samples_per_frame)
-        place = torch.tensor([index, first, last, window.keep_end - window.keep_start])
-        return {"input_values": torch.from_numpy(wave), "place": place}
+        return {"input_values": torch.from_numpy(wave), "place": self.place(number)}
+
+    def place(self, number: int) -> torch.Tensor:
+        index, window = self.windows[number]
+        return torch.tensor([index, *window.kept_frames(self.samples_per_frame), window.keep_end - window.keep_start])
 
 
 class CropCollator:
-    """Items → a padded batch with attention_mask; with `mixup` each clip is mixed with another of the batch.
+    """Items → a padded batch with attention_mask, or of kept states with frame_mask.
+
+    With `mixup` each clip is mixed with another of the batch.
 
     mixup: α of Beta(α, α) (arXiv 1710.09412); drawn from the seed and the batch's first number. Mixed labels of classes become
     shares [B, num_classes].
@@ -170,11 +174,12 @@ class CropCollator:
         self.mixup, self.seed, self.num_classes = mixup, seed, num_classes
 
     def __call__(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        waves = [item["input_values"] for item in items]
-        longest = max(map(len, waves))
+        name, mask = ("states", "frame_mask") if "states" in items[0] else ("input_values", "attention_mask")
+        rows = [item[name] for item in items]
+        longest = max(map(len, rows))
         batch = {
-            "input_values": torch.stack([torch.nn.functional.pad(wave, (0, longest - len(wave))) for wave in waves]),
-            "attention_mask": torch.tensor([[1] * len(wave) + [0] * (longest - len(wave)) for wave in waves]),
+            name: torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+            mask: torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
         }
         if "place" in items[0]:
             return batch | {"place": torch.stack([item["place"] for item in items])}

@@ -56,6 +56,8 @@ FIXED_SETTINGS = (
     "head_size",
     "class_weights",
     "mixup",
+    "augment_gain_db",
+    "augment_noise_db",
     "lora_rank",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",

@@ -2,22 +2,28 @@
 
     python research/experiments/fine_tuning.py OUT --drums FOLDER        FOLDER: drumkits of the Debian package hydrogen-drumkits
     python research/experiments/fine_tuning.py OUT --album NAME=FOLDER … the album of 10 s of a recording, by track
+    python research/experiments/fine_tuning.py OUT --task dance=rendered/tasks/dance.jsonl --most 100      a label of a manifest
+    python research/experiments/fine_tuning.py OUT --task chords:chord=rendered/tasks/chord.jsonl          with its kind
 
 Three seeds of each arm on muq-tiny; OUT/fine_tuning.md is the table. Finished runs are kept, so that a second call continues.
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from muq_hf.audio import audio_info, find_audio
-from muq_hf.evaluation.labelled_clips import Clip, complete_splits, write_manifest
+from muq_hf.evaluation.clip import Clip
+from muq_hf.evaluation.label_kinds import find_kind, kind_of
+from muq_hf.evaluation.labelled_clips import complete_splits, read_manifest, with_label, write_manifest
 from muq_hf.storage.whole_files import write_json
 from muq_hf.training.chain import train
 
@@ -70,13 +76,25 @@ def albums(folders: dict[str, Path], most: int) -> list[Clip]:
     return clips
 
 
-def run_arms(name: str, clips: list[Clip], output: Path, settings: dict, metric: str) -> dict:
+def subset(manifest: Path, label: str, most: int) -> list[Clip]:
+    """`most` training clips with this label alone, a third as many for validation and half as many for the test, by a hash."""
+    clips = with_label(read_manifest(manifest), label)
+    kept = []
+    for split, count in (("train", most), ("valid", most // 3), ("test", most // 2)):
+        own = [clip for clip in clips if clip.split == split]
+        kept += sorted(own, key=lambda clip: hashlib.sha256(clip.path.name.encode()).digest())[:count]
+    return [replace(clip, labels={label: clip.labels[label]}) for clip in kept]
+
+
+def run_arms(name: str, clips: list[Clip], output: Path, settings: dict, arms: list[str], kind: str | None = None) -> dict:
     """→ arm → (mean, deviation, seconds of a run); the linear probe's too."""
     manifest = write_manifest(complete_splits(clips), output / f"{name}.jsonl")
+    metric = settings["metric"] = find_kind(kind or kind_of([next(iter(clip.labels.values())) for clip in clips])).primary
     found = {}
     probe = output / f"{name}-probe"
     if not (probe / "results.json").exists():
         command = [sys.executable, "-m", "muq_hf", "probe", "--manifest", manifest, "--probes", "linear", "--seeds", str(SEEDS)]
+        command += ["--kind", kind] if kind else []
         subprocess.run([*map(str, command), "--output", str(probe), "--workers", "1"], check=True)
     for row in json.loads((probe / "results.json").read_text())["results"]:
         for about in row["probes"].values():
@@ -86,7 +104,7 @@ def run_arms(name: str, clips: list[Clip], output: Path, settings: dict, metric:
                 score["std"],
                 row["seconds"],
             )
-    for arm, choices in ARMS.items():
+    for arm in arms:
         scores, seconds = [], []
         for seed in range(SEEDS):
             folder = output / f"{name}-{arm.replace(', ', '-').replace(' ', '_')}-{seed}"
@@ -96,11 +114,11 @@ def run_arms(name: str, clips: list[Clip], output: Path, settings: dict, metric:
                 {
                     "data": str(manifest),
                     "seed": seed,
-                    "metric": metric,
                     "report_to": "none",
                     "disable_tqdm": True,
                     **settings,
-                    **choices,
+                    **ARMS[arm],
+                    **({"kind": kind} if kind else {}),
                 },
                 {"output_dir": str(folder), "resume": folder.exists()},
             )
@@ -118,18 +136,25 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--drums", type=Path)
     parser.add_argument("--album", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--most", type=int, default=60, help="one-shots of a drum, or tracks of an album")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--task", action="append", default=[], metavar="LABEL[:KIND]=MANIFEST")
+    parser.add_argument("--most", type=int, default=60, help="one-shots of a drum, tracks of an album, training clips of a task")
+    parser.add_argument("--epochs", type=int, help="default: that of the command")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     results = {}
+    epochs = {} if arguments.epochs is None else {"num_train_epochs": arguments.epochs}
     if arguments.drums:
-        settings = {"clip_seconds": 1.0, "num_train_epochs": arguments.epochs, "patience": 0}
-        results["drums"] = run_arms("drums", drums(arguments.drums, arguments.most), arguments.output, settings, "accuracy")
+        clips = drums(arguments.drums, arguments.most)
+        results["drums"] = run_arms("drums", clips, arguments.output, {"clip_seconds": 1.0, **epochs}, arguments.arms)
     if arguments.album:
         folders = {name: Path(folder) for name, _, folder in (album.partition("=") for album in arguments.album)}
-        settings = {"clip_seconds": 10.0, "num_train_epochs": arguments.epochs, "patience": 0}
-        results["albums"] = run_arms("albums", albums(folders, arguments.most), arguments.output, settings, "macro_f1")
+        results["albums"] = run_arms("albums", albums(folders, arguments.most), arguments.output, epochs, arguments.arms)
+    for task in arguments.task:
+        name, _, manifest = task.partition("=")
+        label, _, kind = name.partition(":")
+        clips = subset(Path(manifest), label, arguments.most)
+        results[label] = run_arms(label, clips, arguments.output, {**epochs}, arguments.arms, kind or None)
     lines = ["| task | what | test score | seconds a run |", "|---|---|--:|--:|"]
     for name, arms in results.items():
         lines += [f"| {name} | {arm} | {mean:.3f} ± {std:.3f} | {took:.0f} |" for arm, (mean, std, took) in arms.items()]

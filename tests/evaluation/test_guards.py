@@ -12,7 +12,7 @@ from checks import MICRO
 
 from muq_hf import MuQConfig, MuQModel
 from muq_hf.evaluation.benchmark import evaluate
-from muq_hf.evaluation.guards import LeakError, near_chance, refuse_leak, training_music
+from muq_hf.evaluation.guards import LeakError, leak_warnings, near_chance, refuse_leak, training_music
 from muq_hf.evaluation.label_kinds import own_task
 from muq_hf.evaluation.labelled_clips import read_manifest
 from muq_hf.evaluation.models import load_encoder
@@ -58,6 +58,21 @@ def test_renamed_file_is_known_by_its_content(checkpoint, tones, tmp_path):
 
 def test_checkpoint_without_a_record_says_nothing(checkpoint):
     assert training_music(checkpoint) is None
+
+
+def test_what_makes_scores_too_good_is_named(checkpoint, tones):
+    """A group on both sides of validation, a file that is in two splits under two names, and music that the encoder knows."""
+    clips = read_manifest(tones)
+    assert leak_warnings(clips, checkpoint) == []
+    test_file = next(clip.path for clip in clips if clip.split == "test")
+    train_clip = next(clip for clip in clips if clip.split == "train")
+    copy = Path(shutil.copy(test_file, tones.parent / "copy.wav"))
+    record(checkpoint, {"path": f"{test_file.parent.name}/{test_file.stem}.wav"})
+    leaking = [*clips, replace(train_clip, split="valid"), replace(train_clip, path=copy)]
+    shared, equal, known = leak_warnings(leaking, checkpoint)
+    assert f"1 groups lie both in the train and in the valid split, the first: {train_clip.group!r}" in shared
+    assert "1 test files are equal" in equal and test_file.name in equal
+    assert "trained on 1 of the" in known and test_file.name in known
 
 
 def test_chance_has_a_margin():

@@ -27,6 +27,7 @@ def rows(**fields):
         ("value", "0.5;-1", "regression", [0.5, -1.0]),
         ("segments", "chords.lab", "frames", [[0.0, 1.5, "C:maj"], [1.5, 2.0, "N"]]),
         ("events", "beats.txt", "events", {"events": [0.5, 1.0]}),
+        ("curve", "beats.txt", "curve", {"times": [0.5, 1.0], "values": [[1.0], [2.0]]}),
     ],
 )
 def test_csv_columns_say_the_kind_of_label(tmp_path, header, value, kind, label):

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from muq_hf.evaluation.label_kinds import KINDS, check_splits, own_task
+from muq_hf.evaluation.label_kinds import KINDS, check_splits, kind_of, own_task
 from muq_hf.evaluation.labelled_clips import Clip
 from muq_hf.evaluation.tasks import Task
 
@@ -36,6 +37,11 @@ def check(kind, values):
         ("regression", [1.0, float("inf")], "inf"),
         ("regression", [], r"\[\]"),
         ("regression", "loud", "loud"),
+        ("curve", [[0, 1, 0.5], [2, 1, 0.7]], "0.5"),
+        ("curve", [], r"\[\]"),
+        ("curve", {"times": [0, 1], "values": [0.5]}, "values"),
+        ("curve", {"times": [1, 0], "values": [0.5, 0.7]}, "values"),
+        ("curve", [[0, 1, float("nan")]], "nan"),
         ("frames", [[0, 1, "a"], [2, 1, "b"]], r"\[2, 1, 'b'\]"),
         ("frames", [[0, 1]], r"\[0, 1\]"),
         ("chord", [], r"\[\]"),
@@ -103,3 +109,34 @@ def test_a_task_is_refused_before_anything_is_computed():
         own_task("set", clips, "x", "multilabel")
     with pytest.raises(ValueError, match="test split has no clip"):
         own_task("set", clips[:-1], "x", "class")
+
+
+def test_a_curve_is_read_at_the_middle_of_frames():
+    """Against a loop over frames: a step function of stretches, and straight lines between moments; nothing outside."""
+    stretches = [[0.1, 1.0, [1.0, -1.0]], [1.5, 2.0, [2.0, 0.0]]]
+    moments = {"times": [0.5, 1.5], "values": [[0.0, 10.0], [1.0, 20.0]]}
+    rows = KINDS["curve"]([stretches]).rows([stretches, moments], np.array([60, 50]))
+    for frame, row in enumerate(rows[:60]):
+        middle = (frame + 0.5) / 25
+        found = next((value for start, end, value in stretches if start <= middle < end), [np.nan, np.nan])
+        np.testing.assert_allclose(row, found)
+    for frame, row in enumerate(rows[60:]):
+        middle = (frame + 0.5) / 25
+        if 0.5 <= middle <= 1.5:
+            np.testing.assert_allclose(row, [middle - 0.5, 10 * (middle - 0.5) + 10], rtol=1e-5)
+    assert np.isnan(rows[60]).all() and np.isnan(rows[-1]).all()
+
+
+@pytest.mark.parametrize(
+    "labels, kind",
+    [
+        ([[[0, 1, 0.5]], [[0, 2, 1]]], "curve"),
+        ([[[0, 1, [0.5, 1]]]], "curve"),
+        ([{"times": [0], "values": [1]}], "curve"),
+        ([[[0, 1, 1]]], "frames"),
+        ([[[0, 1, "verse"]], [[0, 1, 2]]], "frames"),
+    ],
+)
+def test_numbers_of_stretches_are_a_curve(labels, kind):
+    """Whole numbers alone are names of sections."""
+    assert kind_of(labels) == kind

@@ -60,6 +60,14 @@ def test_probe_hears_clicks_better_than_a_metronome(click_frames, probe):
     assert heard > majority(click_frames, kind, labels)["f_measure"] + 0.2
 
 
+@pytest.mark.parametrize("probe", ["linear", "mlp"])
+def test_probe_learns_numbers_over_time(click_frames, probe):
+    """Frames without a number, here the last of each clip, are neither learned nor scored."""
+    labels = [label[:1] + [[2, 3.5, 4.0]] for label in labels_of(click_frames, "height")]
+    result = run_probes(click_frames, KINDS["curve"](labels), labels, "r2", seeds=1, probes=[probe])
+    assert (result.linear or result.mlp)[0]["r2"] > 0.9
+
+
 def test_what_knowing_nothing_gives_of_beats_is_the_best_regular_grid():
     """Beats every 0.61 s that start anywhere: a grid of half that distance meets more of them than one of the same distance."""
     starts = [0.11, 0.23, 0.31, 0.47]

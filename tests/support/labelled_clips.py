@@ -70,6 +70,7 @@ def write_clicks(folder: Path, clips: int = 15, seconds: float = 4.0) -> Path:
         labels = {
             "beats": {"events": [round(float(beat), 3) for beat in beats]},
             "chords": [[0, seconds / 2, "A:min"], [seconds / 2, seconds, "C:maj"]],
+            "height": [[0, seconds / 2, 2.5], [seconds / 2, seconds, 4.0]],
             "tempo": float(60 / gap),
         }
         rows.append({"path": f"clicks{number}.wav", "split": SPLITS[number % len(SPLITS)], "labels": labels})

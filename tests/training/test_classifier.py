@@ -37,6 +37,7 @@ RUNS = {  # name: (manifest, settings)
     "numbers": ("tones", {"label": "hertz", "tune": "full", "pool": "mean+std", "learning_rate": 0.003}),
     "numbers lora": ("tones", {"label": "hertz", "tune": "lora", "learning_rate": 0.003}),
     "chords": ("clicks", {"label": "chords", "kind": "chord", "class_weights": True, "clip_seconds": 2.0}),
+    "height": ("clicks", {"label": "height", "clip_seconds": 2.0, "learning_rate": 0.01}),
     "beats": ("clicks", {"label": "beats", "clip_seconds": 2.0, "head_layers": 2}),
 }
 
@@ -121,8 +122,9 @@ def test_frozen_means_that_the_encoder_stays(tones, clicks, encoder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_run_has_the_weights_of_an_unbroken_one(tones, encoder, tmp_path):
-    settings = {**SHORT, **RUNS["lora"][1], "encoder": encoder, "data": str(tones), "num_train_epochs": 4, "augment_gain_db": 3}
+@pytest.mark.parametrize("choices", [RUNS["lora"][1] | {"augment_gain_db": 3}, RUNS["frozen"][1]], ids=["lora", "kept states"])
+def test_a_killed_and_resumed_run_has_the_weights_of_an_unbroken_one(choices, tones, encoder, tmp_path):
+    settings = {**SHORT, **choices, "encoder": encoder, "data": str(tones), "num_train_epochs": 4}
     (tmp_path / "config.json").write_text(json.dumps(settings))
 
     def command(name: str, *more: str) -> list[str]:
@@ -166,3 +168,29 @@ def test_the_folder_is_a_model_of_the_hub(tones, clicks, encoder, tmp_path, caps
     command = ["train", "classifier", str(tmp_path / "config.json"), "--data", str(tones), "--output", str(tmp_path / "other")]
     assert cli.main([*command, "--channel", "mix"]) == 2
     assert "no `channel`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_three_minutes_of_stereo_at_48_khz_have_the_same_scores_from_onnx(tones, clicks, encoder, tmp_path):
+    """The pipeline on RUN/final, and the windows of the exported file, averaged by their length."""
+    import onnxruntime
+    import soundfile
+
+    from muq_hf.onnx.onnx_files import export_onnx
+
+    final = run("frozen", tones, clicks, encoder, tmp_path / "run")
+    generator = np.random.default_rng(0)
+    stereo = 0.1 * generator.standard_normal((180 * 48_000 + 20_000, 2)) * np.linspace(0.1, 1, 180 * 48_000 + 20_000)[:, None]
+    soundfile.write(tmp_path / "song.wav", stereo, 48_000)
+    found = pipeline("audio-classification", model=str(final), device="cpu")(str(tmp_path / "song.wav"), top_k=None)
+    export_onnx(final, tmp_path / "onnx", licence="mit", seconds=(1,))
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    wave = load_audio(tmp_path / "song.wav", 24_000)
+    labels = json.loads((tmp_path / "onnx" / "config.json").read_text())["id2label"]
+    total = np.zeros(len(labels))
+    for start in range(0, len(wave), 24_000):
+        window = wave[None, start : start + 24_000]
+        (logits,) = session.run(["logits"], {"input_values": window, "attention_mask": np.ones(window.shape, np.int64)})
+        total += window.shape[1] * np.exp(logits[0]) / np.exp(logits[0]).sum()
+    scores = {row["label"]: row["score"] for row in found}
+    assert [scores[labels[str(index)]] for index in range(len(labels))] == pytest.approx((total / len(wave)).tolist(), abs=1e-4)
