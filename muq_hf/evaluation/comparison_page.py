@@ -18,7 +18,7 @@ from .music_sets import MusicSet
 PLAYED_CLIPS = 6  # of each list
 PLAYED_SECONDS = 10.0
 PLAYED_RATE = 24_000  # Hz
-MAP_SIZE, MAP_MARGIN = (640, 480), 16  # pixels
+MAP_SIZE, MAP_MARGIN = (880, 480), 16  # pixels
 MAP_POINTS = 2_000  # of each side
 STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e8ebf0); --soft: light-dark(#667085, #98a2b3);
@@ -26,12 +26,15 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: light-dark(#fff, #10151d);
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; } p.note, small { color: var(--soft); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number { white-space: nowrap; } svg { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 6px; }
+table { border-collapse: collapse; max-width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem 1.6rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+table.scores td { white-space: nowrap; } td.caption { white-space: nowrap; padding-top: .75rem; }
+.player { display: flex; align-items: center; flex-wrap: wrap; gap: 0 .7rem; padding: .15rem 0; }
+svg { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 6px; }
 circle.generated { fill: var(--generated); } circle.reference { fill: var(--reference); opacity: .55; }
 .key.generated { color: var(--generated); } .key.reference { color: var(--reference); }
-audio { width: 17rem; max-width: 100%; height: 2rem; } .path { overflow-wrap: anywhere; }
+audio { width: 17rem; max-width: 100%; height: 2rem; } .player small { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { table.scores td, td.caption { white-space: normal; } }
 """
 
 
@@ -86,17 +89,16 @@ def _score_table(results: Sequence[dict]) -> str:
     for name in names:
         title, better = SCORES[name]
         arrow = {"low": "lower is nearer", "high": "higher is better", "": ""}[better]
-        cells = "".join(
-            f'<td class="number">{_text(interval_text(result["scores"][name]))}</td>' for result in results
-        )  # fmt: skip
-        rows.append(f"<tr><td>{_text(title)}<br><small>{arrow}</small></td>{cells}</tr>")
+        cells = "".join(f"<td>{_text(interval_text(result['scores'][name]))}</td>" for result in results)
+        rows.append(f"<tr><td>{_text(title)}</td>{cells}<td><small>{arrow}</small></td></tr>")
     note = "95 % intervals in brackets, from halves of the files. Distances of different models or layers cannot be compared."
-    return f"<h2>Distances</h2><table><tr><th></th>{heads}</tr>{''.join(rows)}</table><p class='note'>{note}</p>"
+    head = f"<tr><th></th>{heads}<th></th></tr>"
+    return f"<h2>Distances</h2><table class='scores'>{head}{''.join(rows)}</table><p class='note'>{note}</p>"
 
 
 def _adherence(found: dict) -> str:
     rows = "".join(
-        f"<tr><td>{title}</td><td class='number'>{_text(interval_text(found[name]))}</td></tr>"
+        f"<tr><td>{title}</td><td>{_text(interval_text(found[name]))}</td></tr>"
         for name, title in (
             ("adherence", "cosine of clip and prompt"),
             ("shuffled", "the same with shuffled prompts"),
@@ -108,7 +110,7 @@ def _adherence(found: dict) -> str:
         (f"{clip['cosine'] - clip['others']:+.3f} above other prompts: “{clip['prompt']}”", [clip]) for clip in worst
     ]  # fmt: skip
     about = f"{found['model']}, {found['prompted']} clips, {found['prompts']} different prompts."
-    return f"<h2>Text adherence</h2><table>{rows}</table><p class='note'>{_text(about)}</p>" + _players(
+    return f"<h2>Text adherence</h2><table class='scores'>{rows}</table><p class='note'>{_text(about)}</p>" + _players(
         "Least like their prompt", rows_of_clips
     )
 
@@ -118,7 +120,7 @@ def _outliers(result: dict) -> str:
     outside = sum(clip["is_outside"] for clip in result["clips"])
     note = (
         f"{outside} of {len(result['clips'])} generated clips are farther from every reference clip than that clip's k-th "
-        "neighbour. Realism is 1 at that distance, and less beyond it."
+        "neighbour. Realism is 1 at that distance and less beyond it; of the reference it counts the denser half alone."
     )
     return _players("Farthest from the reference", [(f"realism {clip['realism']:.2f}", [clip]) for clip in clips], note)
 
@@ -137,8 +139,8 @@ def _players(title: str, rows: Sequence[tuple[str, list[dict]]], note: str = "")
     """rows: (caption, clips to play)."""
     lines = []
     for caption, clips in rows:
-        players = "<br>".join(_player(clip) for clip in clips)
-        lines.append(f"<tr><td>{_text(caption)}</td><td class='path'>{players}</td></tr>")
+        players = "".join(f"<div class='player'>{_player(clip)}</div>" for clip in clips)
+        lines.append(f"<tr><td class='caption'>{_text(caption)}</td><td>{players}</td></tr>")
     return f"<h2>{title}</h2>" + (f"<p class='note'>{_text(note)}</p>" if note else "") + f"<table>{''.join(lines)}</table>"
 
 

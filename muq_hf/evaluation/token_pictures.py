@@ -56,8 +56,9 @@ def plot_reconstructions(model, waveform: torch.Tensor, path: Path) -> dict[str,
             "input" if name == "mel" else f"{number} codebook{'s' * (number != '1')}: {np.abs(picture - mel).mean():.2f} dB off"
         )
         extent = (0, seconds, 0, len(mel))
-        axes.imshow(picture, origin="lower", aspect="auto", vmin=mel.min(), vmax=mel.max(), extent=extent)
+        shown = axes.imshow(picture, origin="lower", aspect="auto", vmin=mel.min(), vmax=mel.max(), extent=extent)
         axes.set(title=title, xlabel="s")
     figure.axes[0].set_ylabel("mel band")
+    figure.colorbar(shown, ax=figure.axes, pad=0.01, label="dB")
     save_figure(figure, path)
     return found

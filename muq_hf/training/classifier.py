@@ -32,6 +32,7 @@ from .trainer import StageTrainer
 
 logger = logging.getLogger(__name__)
 
+LAYER_WEIGHTS_FACTOR = 30  # a handful of logits that a few hundred small steps would leave where they began
 NOT_FOR_LABELS = ("eval_share", "num_eval_clips", "channel")  # settings of the other stages' data
 
 
@@ -60,15 +61,20 @@ class ClassifierTrainer(StageTrainer):
         return {}
 
     def create_optimizer(self, model=None):
-        """The encoder's parameters, where any is trained, have a learning rate of their own."""
+        """The encoder's parameters, where any is trained, and the weights of the layers have learning rates of their own."""
         model = self.model if model is None else model
-        groups: dict[bool, list] = {True: [], False: []}
+        rates = {  # the first one is logged
+            "head": self.args.learning_rate,
+            "layers": LAYER_WEIGHTS_FACTOR * self.args.learning_rate,
+            "encoder": self.encoder_learning_rate,
+        }
+        groups: dict[str, list] = {part: [] for part in rates}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                groups[not any(f"{part}." in name for part in HEAD_MODULES) or ".muq." in f".{name}"].append(parameter)
+                is_of_head = any(f"{part}." in name for part in HEAD_MODULES) and ".muq." not in f".{name}"
+                groups["layers" if "layer_weights." in name else "head" if is_of_head else "encoder"].append(parameter)
         kind, arguments = self.get_optimizer_cls_and_kwargs(self.args, model)
-        rates = {True: self.encoder_learning_rate, False: self.args.learning_rate}
-        parts = [{"params": group, "lr": rates[is_encoder]} for is_encoder, group in groups.items() if group]
+        parts = [{"params": group, "lr": rates[part]} for part, group in groups.items() if group]
         self.optimizer = kind(parts, **arguments | {"weight_decay": self.args.weight_decay})
         return self.optimizer
 
@@ -171,6 +177,7 @@ class ClassifierStage(Stage):
         data = ClassifierData(task, classifier, self.settings, run)
         standardisation = Standardisation(classifier, data.mean, data.deviation)
         training.metric_for_best_model, training.greater_is_better = f"eval_{task.metric}", True
+        training.dataloader_pin_memory &= training.device.type != "cpu"  # of which torch would warn in every epoch
         trainer = ClassifierTrainer(
             model=HeadOfStates(classifier) if data.keeps_states else classifier,
             args=training,
@@ -184,7 +191,7 @@ class ClassifierStage(Stage):
             max_failing_share=self.data.max_failing_share,
             task=task,
             weights=task.class_weights(data.rows) if own.class_weights and task.problem != "regression" else None,
-            encoder_learning_rate=own.encoder_learning_rate or training.learning_rate / 10,
+            encoder_learning_rate=own.encoder_learning_rate or training.learning_rate / 3,
         )
         run.drop_metrics_after(-1 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -33,7 +33,7 @@ class ClassifierArguments:
         metadata={"help": "linear layers of the encoder that get adapters"},
     )
     encoder_learning_rate: float | None = field(
-        default=None, metadata={"help": "of what is trained in the encoder; default: a tenth of `learning_rate`"}
+        default=None, metadata={"help": "of what is trained in the encoder; default: a third of `learning_rate`"}
     )
     metric: str | None = field(
         default=None,

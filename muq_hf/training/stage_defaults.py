@@ -52,7 +52,7 @@ STAGE_DEFAULTS = {  # arXiv 2501.01108 and its published training code
     "classifier": {  # ours
         "clip_seconds": 10.0,
         "eval_strategy": "epoch",
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,
         "load_best_model_at_end": True,
         "logging_strategy": "epoch",
         "lr_scheduler_type": "cosine",
