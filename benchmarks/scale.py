@@ -133,8 +133,8 @@ class Bench:
         self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
         self.nodes = [self.cluster.add_node(num_cpus=cpus, **memory) for _ in range(2)]
         self.new_node = lambda: self.cluster.add_node(num_cpus=cpus, **memory)
-        self.seconds_alone, code, _ = self.finish(self.start("alone", engine="local"))
-        assert code == 0, "the run in one process failed"
+        self.seconds_alone, code, text = self.finish(self.start("alone", engine="local"))
+        assert code == 0, f"the run in one process failed: {text[-2000:]}"
         self.expected = self.store.rows("alone")
 
     def start(self, output: str, *more: str, engine: str = "ray", inputs: str = "songs") -> subprocess.Popen:

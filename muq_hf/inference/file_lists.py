@@ -18,6 +18,8 @@ from .sources import collect_inputs
 
 FILES_SCHEMA = pa.schema({"path": pa.large_binary(), "version": pa.large_string()})
 INVENTORY_COLUMNS = ("bucket", "key")  # of an S3 Inventory in Parquet
+ROWS_AT_ONCE = 16_384
+READ_BYTES = 1 << 20  # of a column at once: its chunk in a manifest may hold a million paths
 VERSION_COLUMNS = ("size", "e_tag")  # what tells that a file has changed, where a manifest gives it
 
 
@@ -83,7 +85,7 @@ def _is_audio(name: str) -> bool:
 
 def _parquet_files(address: str, on_bad_line: OnBadLine | None) -> Iterator[pa.Table]:
     try:
-        file = pq.ParquetFile(open_input(address), pre_buffer=False)
+        file = pq.ParquetFile(open_input(address), pre_buffer=False, buffer_size=READ_BYTES)
     except (pa.ArrowException, FileNotFoundError) as error:
         raise ValueError(f"manifest {address} cannot be read as Parquet: {error}") from error
     names = file.schema_arrow.names
@@ -93,7 +95,7 @@ def _parquet_files(address: str, on_bad_line: OnBadLine | None) -> Iterator[pa.T
         raise ValueError(f"manifest {address} has no column {', '.join(PATH_KEYS)}, nor bucket and key; it has {names}.")
     versions = [name for name in VERSION_COLUMNS if name in names]
     first = 1
-    for batch in file.iter_batches(65_536, columns=[*paths, *versions]):
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=[*paths, *versions]):
         path, *key = [pc.cast(batch[name], pa.large_string()) for name in paths]
         if is_inventory:
             path = _joined("/", "s3:/", path, *key)
@@ -104,6 +106,12 @@ def _parquet_files(address: str, on_bad_line: OnBadLine | None) -> Iterator[pa.T
             files = files.filter(pc.match_substring_regex(name, f"({'|'.join(map(re.escape, AUDIO_SUFFIXES))})$"))
         yield files
         first += len(batch)
+
+
+def _pieces(column: pa.ChunkedArray) -> Iterator[pa.Array]:
+    for chunk in column.chunks:
+        for first in range(0, len(chunk), ROWS_AT_ONCE):
+            yield chunk.slice(first, ROWS_AT_ONCE)
 
 
 def _joined(separator: str, *parts):
@@ -132,8 +140,13 @@ def _files_of_batch(address: str, first: int, path, versions: list, on_bad_line:
 
 
 def _each_once(files: pa.Table) -> pa.Table:
-    """Without the later ones of rows with the same path."""
-    if pc.count_distinct(files["path"]).as_py() == len(files):
+    """Without the later ones of rows with the same path.
+
+    Paths are told apart by hashes of 64 bits, 8 MB for a million; a table of all paths is made only where two hashes are equal.
+    """
+    hashes = [np.fromiter(map(hash, chunk.to_numpy(zero_copy_only=False)), np.int64) for chunk in _pieces(files["path"])]
+    hashes = np.sort(np.concatenate([np.empty(0, np.int64), *hashes]))
+    if not (hashes[1:] == hashes[:-1]).any():
         return files
     path = files["path"].combine_chunks()
     places = pc.index_in(path, value_set=path).to_numpy(zero_copy_only=False)  # of the first row with this path

@@ -32,7 +32,7 @@ class TableFiles:
             self._folder = Folder(self.name)
             names = [name for name in self._folder.names() if shard_number(name) is not None]
             if not names:
-                raise ValueError(f"{self.name} holds no fragment of `muq-hf embed` (part-000000.parquet, …).")
+                raise ValueError(self._without_fragments())
             self._files = [self._open(self._folder.open(name)) for name in names]
             self._state = {name: self._folder.modified(name) for name in names}
         else:
@@ -40,7 +40,7 @@ class TableFiles:
             status = os.stat(self.name)
         self.num_rows = sum(file.metadata.num_rows for file in self._files)
         if self.num_rows == 0:
-            raise ValueError(f"{self.name} has no rows to search.")
+            raise ValueError(self._without_rows())
         if self.is_folder:
             state = json.dumps(self._state, sort_keys=True)
             self.stamp = {"fragments": hashlib.sha256(f"{state} {self.num_rows}".encode()).hexdigest()}
@@ -79,6 +79,24 @@ class TableFiles:
                     found |= {row: part.slice(row - first, 1).to_pylist()[0] for row in here}
                 first = after
         return found
+
+    def _without_fragments(self) -> str:
+        if EmbedRun.exists(self._folder):
+            return (
+                f"{self.name} holds a run of `muq-hf embed` of which no shard is done yet: wait for it, or finish it by the same "
+                "command with --resume."
+            )
+        return f"{self.name} holds no fragment of `muq-hf embed` (part-000000.parquet, …): embed music into it first."
+
+    def _without_rows(self) -> str:
+        if not self.is_folder:
+            return f"{self.name} has no rows: no file could be embedded into it."
+        failures = f"{STATE}/failures.jsonl"
+        reasons = f"{self._folder.place(failures)} says why. " if self._folder.exists(failures) else ""
+        return (
+            f"the {len(self._files)} fragments in {self.name} have no rows: none of their files could be embedded. {reasons}"
+            "Mend or add files and run the same command with --resume --retry-failed."
+        )
 
     def _open(self, place) -> pq.ParquetFile:
         try:

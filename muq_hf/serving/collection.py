@@ -65,8 +65,7 @@ class Collection:
 
     def parts(self, song: int) -> tuple[np.ndarray, np.ndarray]:
         """→ spans [K, 2] (s) and vectors [K, P] float32 of the song's rows."""
-        rows = slice(self.first[song], self.first[song + 1])
-        return self.spans[rows], self.vectors[rows].astype(np.float32)
+        return self.spans[self.first[song] : self.first[song + 1]], self._vectors_of(song)
 
     def search(
         self,
@@ -99,7 +98,7 @@ class Collection:
         wanted = min(len(rows), top_k if repeats else 4 * top_k)  # some to spare, for those that are folded
         best = rows[_top(ranks[rows], wanted)]
         best = [int(row) for row in best if ranks[row] > -np.inf]
-        groups = [[row] for row in best] if repeats else fold_repeats(best, songs, self.song_vectors, self.durations)
+        groups = [[row] for row in best] if repeats else fold_repeats(best, songs, self._vectors_of, self.durations)
         return [self._hit(group, songs, cosines, by_song) for group in groups[:top_k]]
 
     def neighbours(self, song: int, top_k: int, part: int | None = None, **options) -> list[Hit]:
@@ -136,6 +135,9 @@ class Collection:
             names = (f"{folder}/{title}".casefold() for folder, title in zip(self.folders, self.titles, strict=True))
             mask &= np.array([all(word in name for word in words) for name in names], bool)
         return mask
+
+    def _vectors_of(self, song: int) -> np.ndarray:
+        return self.vectors[self.first[song] : self.first[song + 1]].astype(np.float32)
 
     def _hit(self, group: list[int], songs: np.ndarray, cosines: np.ndarray, by_song: bool) -> Hit:
         row, song = group[0], int(songs[group[0]])

@@ -65,7 +65,7 @@ def umap(vectors: np.ndarray) -> np.ndarray:
         return pca(vectors)
     import umap as umap_learn
 
-    reducer = umap_learn.UMAP(n_neighbors=min(15, len(vectors) - 1), metric="cosine", random_state=0)
+    reducer = umap_learn.UMAP(n_neighbors=min(15, len(vectors) - 1), metric="cosine", random_state=0, n_jobs=1)
     return np.asarray(reducer.fit_transform(vectors), np.float32)
 
 

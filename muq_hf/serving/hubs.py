@@ -2,15 +2,21 @@
 
 In spaces of many dimensions some items lie near to most queries ("hubs"; Radovanović et al. 2010, JMLR 11). Their cosines are
 lowered by what they have with queries in general, as in cross-domain similarity local scaling (arXiv 1710.04087, eq. 3).
+
+Copies of a recording are known by their course: how the vectors of its parts change over time. A codec moves all of them in one
+direction, so that their means may be far apart.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 
 NEAREST_QUERIES = 10  # of the bank that make up an item's offset: k in arXiv 1710.04087
 ROWS_AT_ONCE = 4096
-SAME_RECORDING = 0.998  # cosine of two songs' mean vectors
-SAME_LENGTH = 0.01  # relative difference of durations
+SAME_LENGTH = 0.25  # s, at most between copies: codecs add silence at the ends
+SAME_COURSE = {3: 0.9, 6: 0.75}  # least correlation of the courses of two songs with at least so many parts
+SAME_VECTOR = 0.998  # least cosine of songs with fewer parts, which have no course
 
 
 class BankOffsets:
@@ -36,16 +42,34 @@ def offsets(bank: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return result
 
 
-def fold_repeats(rows: list[int], songs: np.ndarray, song_vectors: np.ndarray, durations: np.ndarray) -> list[list[int]]:
-    """Rows of distinct songs from best to worst → groups; the first of each is shown, the others are the same recording."""
+def is_same_recording(first: np.ndarray, second: np.ndarray) -> bool:
+    """Parts [K, P], [L, P] of two songs of the same length → whether one is a copy of the other, in another codec perhaps."""
+    count = min(len(first), len(second))
+    first, second = first[:count], second[:count]
+    bounds = [bound for parts, bound in SAME_COURSE.items() if count >= parts]
+    if bounds:
+        first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    else:
+        first, second = first.mean(axis=0), second.mean(axis=0)
+    lengths = np.linalg.norm(first) * np.linalg.norm(second)
+    return bool((first * second).sum() >= (bounds[-1] if bounds else SAME_VECTOR) * max(lengths, 1e-9))
+
+
+def fold_repeats(
+    rows: list[int], songs: np.ndarray, parts: Callable[[int], np.ndarray], durations: np.ndarray
+) -> list[list[int]]:
+    """Rows of distinct songs from best to worst → groups; the first of each is shown, the others are the same recording.
+
+    parts(song) → [K, P] float32.
+    """
     groups: list[list[int]] = []
     for row in rows:
         song = songs[row]
         shown = songs[[group[0] for group in groups]] if groups else np.empty(0, int)
-        alike = song_vectors[shown] @ song_vectors[song] >= SAME_RECORDING
-        alike &= np.abs(durations[shown] - durations[song]) <= SAME_LENGTH * durations[song]
-        if alike.any():
-            groups[int(np.argmax(alike))].append(row)
+        for place in np.flatnonzero(np.abs(durations[shown] - durations[song]) <= SAME_LENGTH):
+            if is_same_recording(parts(shown[place]), parts(song)):
+                groups[place].append(row)
+                break
         else:
             groups.append([row])
     return groups

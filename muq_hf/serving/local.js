@@ -63,12 +63,26 @@ function meanOf({ spans, vectors }) {
   return unit(sum);
 }
 
+const meanRow = (rows) => rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
+
+/** As in hubs.py: parts of two songs of the same length → whether one is a copy of the other. */
+function isSameRecording(first, second, { course, vector }) {
+  const count = Math.min(first.length, second.length), bounds = course.filter(([parts]) => count >= parts);
+  const flat = (rows) => {
+    const taken = rows.slice(0, count), mean = meanRow(taken);
+    return bounds.length ? Float32Array.from(taken.flatMap((row) => Array.from(row, (value, i) => value - mean[i]))) : mean;
+  };
+  const [a, b] = [flat(first), flat(second)];
+  return dot(a, b) >= (bounds.length ? bounds.at(-1)[1] : vector) * Math.max(Math.sqrt(dot(a, a) * dot(b, b)), 1e-9);
+}
+
 /** → an object with the methods of the page's `serverApi`. say: shows a sentence. */
 export async function openLocal(say) {
   const [about, buffer] = await Promise.all([load("./collection.json", "json"), load("./collection.safetensors", "arrayBuffer")]);
-  const { songs, labels, same_recording: sameRecording, same_length: sameLength } = about, arrays = readSafetensors(buffer), model = openModel(about);
+  const { songs, labels, same_recording: same } = about, arrays = readSafetensors(buffer), model = openModel(about);
   const { vectors, song_vectors: songVectors, spans, first, label_vectors: labelVectors, label_mean: mean, label_deviation: deviation, peaks } = arrays;
   const rowsOf = (song) => Array.from({ length: first[song + 1] - first[song] }, (_, part) => first[song] + part);
+  const partsOf = (song) => rowsOf(song).map((place) => row(vectors, place));
   const spanOf = (place) => Array.from(row(spans, place));
   const standingOut = (vector) => labels.map((_, label) => (dot(vector, row(labelVectors, label)) - mean[label]) / deviation[label]);
   const remembered = new Map();
@@ -96,8 +110,8 @@ export async function openLocal(say) {
     best.sort((a, b) => b.rank - a.rank);
     const hits = [];
     for (const hit of best.slice(0, 4 * count)) {
-      const same = hits.find(({ song }) => dot(row(songVectors, song.id), row(songVectors, hit.song.id)) >= sameRecording && Math.abs(song.duration - hit.song.duration) <= sameLength * hit.song.duration);
-      if (same) same.copies.push(hit.song); else hits.push(hit);
+      const shown = hits.find(({ song }) => Math.abs(song.duration - hit.song.duration) <= same.length && isSameRecording(partsOf(song.id), partsOf(hit.song.id), same));
+      if (shown) shown.copies.push(hit.song); else hits.push(hit);
     }
     return hits.slice(0, count);
   }

@@ -188,8 +188,7 @@ def _write_collection(folder: Path, library: Library, title: str) -> None:
         "min_samples": plan.window.min_samples,
         "chunk": plan.chunk,
         "min_last_chunk": plan.min_last_chunk,
-        "same_recording": hubs.SAME_RECORDING,
-        "same_length": hubs.SAME_LENGTH,
+        "same_recording": {"length": hubs.SAME_LENGTH, "course": list(hubs.SAME_COURSE.items()), "vector": hubs.SAME_VECTOR},
     }
     (folder / "collection.json").write_text(json.dumps(about, ensure_ascii=False), "utf-8")
     offsets = {

@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -225,6 +226,12 @@ def file_system(address: str):
                 options = {"endpoint_override": endpoint} if endpoint else {}
                 timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "request_timeout": REQUEST_TIMEOUT_S}
                 return fs.S3FileSystem(region=region or "us-east-1", **options, **timeouts), rest
+        if scheme in ("gs", "gcs") and "?" not in address and "@" not in rest:
+            options = {"retry_time_limit": timedelta(seconds=REQUEST_TIMEOUT_S)}  # by default it tries for 15 minutes
+            if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
+                kind, _, host = emulator.rpartition("://")
+                options |= {"endpoint_override": host.rstrip("/"), "scheme": kind or "http", "anonymous": True}
+            return fs.GcsFileSystem(**options), rest
         return patiently(lambda: fs.FileSystem.from_uri(address), address)
     except (ArrowException, ValueError, NotImplementedError) as error:
         raise ValueError(f"{address} is no address that can be read: {error}") from error

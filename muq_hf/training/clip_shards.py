@@ -30,7 +30,8 @@ from .tracks import Skipped, Track, find_tracks, keep_long, split_tracks
 META = "clips.json"
 EVAL_FOLDER = "eval"
 SHARD_SCHEMA = pa.schema({"audio": pa.binary(), "track": pa.string(), "start": pa.float64(), "number": pa.int64()})
-CLIPS_AT_ONCE = 16  # of 30 s: about 12 MB that a reader holds
+READ_BYTES = 1 << 20
+CLIPS_AT_ONCE = 4  # of 30 s: about 12 MB that a reader holds
 
 
 def is_clip_shards(folder: str | Path) -> bool:
@@ -98,8 +99,9 @@ def _flac(track: Track, start: float, seconds: float, rate: int, broken: dict[st
 
 def _rows(files: list[str]) -> Iterator[dict]:
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(CLIPS_AT_ONCE):
-            yield from batch.to_pylist()
+        with pq.ParquetFile(file, buffer_size=READ_BYTES) as shard:
+            for batch in shard.iter_batches(CLIPS_AT_ONCE, use_threads=False):
+                yield from batch.to_pylist()
 
 
 class StreamedClips(TorchIterableDataset):

@@ -13,6 +13,9 @@ from muq_hf.inference.shard_plan import ShardPlan, fragment_name, shard_number
 from muq_hf.storage.remote import Folder
 
 
+COUNTING_POOL = pa.proxy_memory_pool(pa.default_memory_pool())  # must outlive what lies in it
+
+
 def files(**versions: str) -> pa.Table:
     """Files named by letters, with versions."""
     return pa.table([[name.encode() for name in versions], list(versions.values())], schema=FILES_SCHEMA)
@@ -62,20 +65,25 @@ def test_names_of_fragments_can_be_read_back():
     assert [shard_number(name) for name in ("part-12.parquet", "part-000012.parquet.3.tmp", "x.parquet")] == [None] * 3
 
 
-def test_a_million_paths_are_planned_in_seconds(tmp_path):
-    """As from an S3 Inventory. The bound on the time is loose: machines are busy."""
+def test_a_million_paths_are_planned_in_seconds_and_little_memory(tmp_path):
+    """As from an S3 Inventory with ETags. The bound on the time is loose: machines are busy."""
     count = 1_000_000
     keys = pa.array([f"songs/{number % 997:03d}/{number:07d}.flac" for number in range(count)])
-    table = pa.table({"bucket": pa.array(["music"] * count).dictionary_encode(), "key": keys, "size": np.arange(count)})
-    pq.write_table(table, tmp_path / "inventory.parquet")
-    del table, keys
-    before = pa.total_allocated_bytes()
-    started = time.process_time()
-    plan = ShardPlan.of_files(collect_files([tmp_path / "inventory.parquet"]), 2048)
-    assert time.process_time() - started < 10
+    tags = pa.array([f"{number:032x}" for number in range(count)])
+    bucket = pa.array(["music"] * count).dictionary_encode()
+    pq.write_table(pa.table({"bucket": bucket, "key": keys, "size": np.arange(count), "e_tag": tags}), tmp_path / "i.parquet")
+    del keys, tags, bucket
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(COUNTING_POOL)
+    try:
+        started = time.process_time()
+        plan = ShardPlan.of_files(collect_files([tmp_path / "i.parquet"]), 2048)
+        assert time.process_time() - started < 10
+    finally:
+        pa.set_memory_pool(before)
     assert len(plan) == count and len(plan.numbers) == 489
-    assert plan.shard(1).files[0] == ("s3://music/songs/054/0002048.flac", "2048")
-    assert pa.total_allocated_bytes() - before < 150e6
+    assert plan.shard(1).files[0] == ("s3://music/songs/054/0002048.flac", f"2048:{2048:032x}")
+    assert 80e6 < COUNTING_POOL.max_memory() < 150e6
 
 
 def test_parquet_manifests_start_at_their_folder_and_bad_rows_are_told(tmp_path):
@@ -86,6 +94,13 @@ def test_parquet_manifests_start_at_their_folder_and_bad_rows_are_told(tmp_path)
     assert paths_of(found) == [str(tmp_path / "a.wav"), "/music/b.wav", "s3://x/c.wav"]
     assert found["version"].to_pylist() == ["1", "3", "4"]
     assert [line.number for line in bad] == [2]
+
+
+def test_files_named_twice_are_planned_once_also_across_manifests(tmp_path):
+    for name, paths in (("a", ["/x/1.wav", "/x/2.wav", "/x/1.wav"]), ("b", ["/x/3.wav", "/x/2.wav"])):
+        pq.write_table(pa.table({"path": paths, "size": range(len(paths))}), tmp_path / f"{name}.parquet")
+    found = collect_files([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert paths_of(found) == ["/x/1.wav", "/x/2.wav", "/x/3.wav"] and found["version"].to_pylist() == ["0", "1", "0"]
 
 
 def test_an_inventory_gives_the_audio_of_a_bucket(tmp_path):

@@ -153,6 +153,19 @@ def test_tables_that_cannot_be_searched_are_refused(vectors, tmp_path):
         VectorIndex(tmp_path / "nowhere.parquet")
 
 
+def test_folders_without_rows_say_what_is_there_and_what_to_do(vectors, tmp_path):
+    with pytest.raises(ValueError, match="holds no fragment .*embed music into it"):
+        VectorIndex(tmp_path)
+    (tmp_path / "_muq_hf").mkdir()
+    (tmp_path / "_muq_hf" / "settings.json").write_text("{}")
+    with pytest.raises(ValueError, match="no shard is done yet: .*--resume"):
+        VectorIndex(tmp_path)
+    (tmp_path / "_muq_hf" / "failures.jsonl").write_text("{}")
+    write_table(tmp_path / "part-000000.parquet", vectors[:0])
+    with pytest.raises(ValueError, match="1 fragments .* have no rows: .*failures.jsonl says why. .*--retry-failed"):
+        VectorIndex(tmp_path)
+
+
 def test_a_folder_of_fragments_is_searched_as_one_table(vectors, tmp_path):
     folder = tmp_path / "run"
     (folder / "_muq_hf").mkdir(parents=True)

@@ -48,3 +48,18 @@ def test_methods_that_are_not_there_are_named(table, vectors, monkeypatch):
         flat_map.song_map(table, vectors, "umap")
     with pytest.raises(ValueError, match="pca or umap"):
         flat_map.song_map(table, vectors, "tsne")
+
+
+@pytest.mark.slow  # the package compiles itself at its first use
+def test_umap_keeps_neighbours_together_the_same_each_time(table):
+    """With the real package umap-learn: each of four well separated groups stays together on the map."""
+    assert flat_map.available_methods() == ["pca", "umap"]
+    generator = np.random.default_rng(0)
+    group = np.repeat(np.arange(4), 30)
+    vectors = (4 * np.eye(4, 16)[group] + generator.standard_normal((120, 16))).astype(np.float32)
+    points = flat_map.song_map(table, vectors, "umap")
+    np.testing.assert_array_equal(flat_map.umap(vectors), flat_map.umap(vectors))
+    distances = np.linalg.norm(points[:, None] - points, axis=-1) + 9 * np.eye(120)
+    nearest = np.argsort(distances, axis=1)[:, :5]
+    assert (group[nearest] == group[:, None]).mean() > 0.95
+    flat_map.map_file(table, "umap").unlink()
