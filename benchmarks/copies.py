@@ -1,7 +1,9 @@
-"""Which MP3 copies of songs the page folds into one hit, and which other songs: python benchmarks/copies.py SONGS [--others TABLE]
+"""Which MP3 copies of songs the page folds into one hit, and which other songs.
 
-Encodes SONGS (a folder; ffmpeg is needed) at 64, 96 and 128 kbit/s, embeds them with muq-mulan-tiny in parts of 10 s, and compares
-each copy with its original. --others: a table or folder of fragments whose songs are compared with each other.
+    python benchmarks/copies.py SONGS [--others TABLE]
+
+Encodes SONGS (a folder; ffmpeg is needed) at 64, 96 and 128 kbit/s, embeds them with muq-mulan-tiny in parts of 10 s, and
+compares each copy with its original. --others: a table or folder of fragments whose songs are compared with each other.
 """
 
 import argparse
