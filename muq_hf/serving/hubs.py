@@ -45,14 +45,17 @@ def offsets(bank: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def is_same_recording(first: np.ndarray, second: np.ndarray) -> bool:
     """Parts [K, P], [L, P] of two songs of the same length → whether one is a copy of the other, in another codec perhaps."""
     count = min(len(first), len(second))
-    first, second = first[:count], second[:count]
-    bounds = [bound for parts, bound in SAME_COURSE.items() if count >= parts]
-    if bounds:
-        first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-    else:
-        first, second = first.mean(axis=0), second.mean(axis=0)
-    lengths = np.linalg.norm(first) * np.linalg.norm(second)
-    return bool((first * second).sum() >= (bounds[-1] if bounds else SAME_VECTOR) * max(lengths, 1e-9))
+    return bool(_course(first[:count]) @ _course(second[:count]) >= _least_agreement(count))
+
+
+def _course(parts: np.ndarray) -> np.ndarray:
+    """[K, P] → [K·P] of length 1, what each part differs by from their mean; of few parts the mean itself."""
+    course = (parts - parts.mean(axis=0)).ravel() if len(parts) >= min(SAME_COURSE) else parts.mean(axis=0)
+    return course / max(float(np.linalg.norm(course)), 1e-9)
+
+
+def _least_agreement(count: int) -> float:
+    return next((least for parts, least in reversed(SAME_COURSE.items()) if count >= parts), SAME_VECTOR)
 
 
 def fold_repeats(
@@ -62,14 +65,29 @@ def fold_repeats(
 
     parts(song) → [K, P] float32.
     """
-    groups: list[list[int]] = []
-    for row in rows:
-        song = songs[row]
-        shown = songs[[group[0] for group in groups]] if groups else np.empty(0, int)
-        for place in np.flatnonzero(np.abs(durations[shown] - durations[song]) <= SAME_LENGTH):
-            if is_same_recording(parts(shown[place]), parts(song)):
-                groups[place].append(row)
-                break
+    same = _same_recordings([songs[row] for row in rows], parts, durations)
+    shown, groups = np.zeros(len(rows), bool), []
+    for place, row in enumerate(rows):
+        matching = np.flatnonzero(shown & same[place])
+        if len(matching):
+            groups[np.count_nonzero(shown[: matching[0]])].append(row)
         else:
+            shown[place] = True
             groups.append([row])
     return groups
+
+
+def _same_recordings(songs: list[int], parts: Callable[[int], np.ndarray], durations: np.ndarray) -> np.ndarray:
+    """→ [n, n] bool. Songs of as many parts are compared in one product: excerpts may all have one length."""
+    lengths = durations[songs]
+    same = np.abs(lengths[:, None] - lengths) <= SAME_LENGTH
+    np.fill_diagonal(same, False)
+    own = {place: parts(songs[place]) for place in np.flatnonzero(same.any(axis=1))}
+    counts = np.array([len(own[place]) if place in own else 0 for place in range(len(songs))])
+    for count in set(map(len, own.values())):
+        alike = np.flatnonzero(counts == count)
+        courses = np.stack([_course(own[place]) for place in alike])
+        same[np.ix_(alike, alike)] &= courses @ courses.T >= _least_agreement(count)
+    for first, second in np.argwhere(same & (counts[:, None] != counts)):
+        same[first, second] = is_same_recording(own[first], own[second])
+    return same
