@@ -43,6 +43,15 @@ def main(address: str, folder: Path) -> None:
         page.click("#open-playlist")
         shot(page, folder, "playlist")
         page.keyboard.press("Escape")
+        page.focus("#front")
+        for key in ("ArrowUp", "ArrowRight", "Enter"):
+            page.keyboard.press(key)
+        page.click("#now-like")
+        page.wait_for_timeout(2500)
+        shot(page, folder, "more")
+        page.route("**/*", lambda route: route.abort())  # as when the server has ended
+        ask(page, "calm piano")
+        shot(page, folder, "dead")
 
         dark = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark").new_page()
         dark.goto(address)
