@@ -53,7 +53,7 @@ class LoadingMixin:
             is_published = cls._is_published(config_dict)
             if is_published or config_dict.get("model_type") in cls._model_types:
                 described = kwargs.get("config") or cls.config_class.from_pretrained(source, **hub_arguments)
-                require_size_of_weights(described, source, hub_arguments)
+                require_size_of_weights(described, source, hub_arguments, cls.input_modalities)
             if is_published:
                 where = cached_file(source, SAFE_WEIGHTS_NAME, **hub_arguments)
                 tensors = cls._convert_published(read_safetensors(where))

@@ -15,12 +15,17 @@ PACKED_VALUES = 8  # of 4 bits in one of 32, in quantized weights
 MAX_FRESH_VALUES = 1 << 28  # of parts that may start anew: classifiers, token heads, codebooks
 
 
-def require_size_of_weights(config: PreTrainedConfig, source: str | Path, hub_arguments: dict) -> None:
-    """Raises ValueError for a configuration of a far larger model than the weights in `source` are; no weights: no check."""
+def require_size_of_weights(
+    config: PreTrainedConfig, source: str | Path, hub_arguments: dict, modalities: tuple[str, ...] = ("audio", "text")
+) -> None:
+    """Raises ValueError for a configuration of a far larger model than the weights in `source` are; no weights: no check.
+
+    modalities: the towers of a MuQ-MuLan that are built; a tower alone may have been saved alone.
+    """
     held = _values_in(source, hub_arguments)
     if held is None:
         return
-    least = _least_values(config)
+    least = _least_values(config, modalities)
     factor = PACKED_VALUES if getattr(config, "quantization_config", None) else 1
     if least > factor * held or _fresh_values(config) > max(factor * held, MAX_FRESH_VALUES):
         raise ValueError(
@@ -43,7 +48,7 @@ def _values_in(source: str | Path, hub_arguments: dict) -> int | None:
     return None
 
 
-def _least_values(config: PreTrainedConfig) -> int:
+def _least_values(config: PreTrainedConfig, modalities: tuple[str, ...]) -> int:
     """Values of the largest matrices of a model, which all have to be in its weights."""
     if config.model_type == "muq":
         D, layers = config.hidden_size, config.num_hidden_layers
@@ -57,7 +62,8 @@ def _least_values(config: PreTrainedConfig) -> int:
         heads = config.text_adapter_heads * config.text_adapter_head_dim
         adapter_layer = adapter * (heads + config.text_adapter_intermediate_size)
         text_tower = layers * (D * D + D * inner) + rows * D + config.text_adapter_layers * adapter_layer
-        return _least_values(config.audio_config) + text_tower + adapter * config.projection_dim
+        towers = {"audio": _least_values(config.audio_config, modalities), "text": text_tower}
+        return sum(towers[modality] for modality in modalities) + adapter * config.projection_dim
     return _fresh_values(config)
 
 

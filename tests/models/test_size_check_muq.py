@@ -4,9 +4,16 @@ import json
 import time
 
 import pytest
+import torch
 from mulan_models import save_tiny
 
-from muq_hf import MuQForPreTraining, MuQModel, MuQMuLanModel
+from muq_hf import (
+    MuQForPreTraining,
+    MuQModel,
+    MuQMuLanAudioModelWithProjection,
+    MuQMuLanModel,
+    MuQMuLanTextModelWithProjection,
+)
 
 
 def with_fields(folder, *place, **fields):
@@ -78,3 +85,18 @@ def test_hostile_fields_of_a_muq_mulan_are_refused_at_once(tmp_path, place, fiel
 
 def test_an_encoder_may_start_a_fresh_head(micro_folder):
     assert MuQModel.from_pretrained(micro_folder).config.hidden_size == 32
+
+
+@pytest.mark.parametrize("tower_class", [MuQMuLanAudioModelWithProjection, MuQMuLanTextModelWithProjection])
+def test_a_tower_that_was_saved_alone_loads_alone(tmp_path, tower_class):
+    tower = tower_class.from_pretrained(save_tiny(tmp_path / "both"))
+    tower.save_pretrained(tmp_path / "tower")
+    again = tower_class.from_pretrained(tmp_path / "tower")
+    assert all(torch.equal(*pair) for pair in zip(tower.parameters(), again.parameters(), strict=True))
+
+
+def test_a_tower_that_is_far_larger_than_its_weights_is_refused(tmp_path):
+    MuQMuLanAudioModelWithProjection.from_pretrained(save_tiny(tmp_path / "both")).save_pretrained(tmp_path / "tower")
+    with_fields(tmp_path / "tower", "audio_config", num_hidden_layers=2_000)
+    with pytest.raises(ValueError, match="it is not the configuration of these weights"):
+        MuQMuLanAudioModelWithProjection.from_pretrained(tmp_path / "tower")
