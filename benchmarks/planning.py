@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from muq_hf.inference.file_lists import collect_files
-from muq_hf.inference.shard_plan import FILES_PER_SHARD, ShardPlan
+from muq_hf.inference.shard_plan import FILES_PER_SHARD, PLAN_NAME, ShardPlan
 from muq_hf.storage.remote import Folder
 
 
@@ -53,9 +53,10 @@ def measure(inventory: Path) -> None:
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     arrow, grown = pa.default_memory_pool().max_memory() / 1e6, peak_rss_mb() - before
     plan.save(Folder(inventory.parent / "run"))
+    size = (inventory.parent / "run" / PLAN_NAME).stat().st_size / 1e6
     print(
         f"{len(plan)} files in {len(plan.numbers)} shards: {cpu:.2f} s of CPU, {wall:.2f} s; at most {arrow:.0f} MB of Arrow "
-        f"memory; the process grew by {grown:.0f} MB, and by {peak_rss_mb() - before:.0f} MB with the plan saved"
+        f"memory; the process grew by {grown:.0f} MB, and by {peak_rss_mb() - before:.0f} MB with the plan saved ({size:.0f} MB)"
     )
 
 
