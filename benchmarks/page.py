@@ -1,10 +1,28 @@
-"""How fast the page and its searches are on a running server, in a real browser: python benchmarks/page.py http://127.0.0.1:8000/"""
+"""How fast the page and its searches are in a real browser, and what memory the server takes.
 
+    python benchmarks/page.py TABLE
+    python benchmarks/page.py --random SONGS PARTS
+
+TABLE: a table or folder of fragments of a MuQ-MuLan, which is served; or a table of random vectors, SONGS times PARTS of them.
+"""
+
+import argparse
+import re
+import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from playwright.sync_api import sync_playwright
+
+from muq_hf.checkpoints import MUQ_MULAN_TINY
+from muq_hf.inference.embedding import embed_files
 
 
 CHROMIUM = "/usr/bin/chromium"
@@ -20,7 +38,53 @@ QUERIES = (
 DRAGS = 40
 
 
-def main(address: str) -> None:
+EXAMPLES = Path(__file__).parents[1] / "examples" / "audio"
+PART_SECONDS = 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path, nargs="?")
+    parser.add_argument("--random", type=int, nargs=2, metavar=("SONGS", "PARTS"))
+    arguments = parser.parse_args()
+    if (arguments.table is None) == (arguments.random is None):
+        parser.error("name a table, or --random SONGS PARTS")
+    with tempfile.TemporaryDirectory() as scratch:
+        table = arguments.table or write_random_table(Path(scratch), *arguments.random)
+        started = time.monotonic()
+        command = [sys.executable, "-m", "muq_hf", "serve", str(table), "--port", "0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            address = re.search(r"http://\S+", server.stdout.readline())[0]
+            print(f"server ready after {time.monotonic() - started:.1f} s")
+            measure(address)
+            status = dict(line.split(":", 1) for line in Path(f"/proc/{server.pid}/status").read_text().splitlines())
+            print(f"memory of the server: at most {int(status['VmHWM'].split()[0]) * 1024 / 1e6:.0f} MB")
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
+
+
+def write_random_table(folder: Path, songs: int, parts: int) -> Path:
+    embed_files(sorted(EXAMPLES.glob("*.ogg"))[:1], MUQ_MULAN_TINY, folder / "one.parquet", workers=0, progress=False)
+    one = pq.read_table(folder / "one.parquet")
+    size = one.schema.field("embedding").type.list_size
+    rows = np.arange(songs * parts)
+    vectors = np.random.default_rng(0).standard_normal((len(rows), size), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = {
+        "path": [f"/music/{song % 200:03d}/{song}.ogg" for song in rows // parts],
+        "start": rows % parts * PART_SECONDS,
+        "end": (rows % parts + 1) * PART_SECONDS,
+        "layer": np.full(len(rows), -1, np.int32),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), size),
+    }
+    table = folder / "random.parquet"
+    pq.write_table(pa.table(columns).replace_schema_metadata(one.schema.metadata), table)
+    return table
+
+
+def measure(address: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--mute-audio"])
         page = browser.new_context(viewport={"width": 1360, "height": 900}).new_page()
@@ -59,4 +123,4 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
