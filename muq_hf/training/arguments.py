@@ -151,9 +151,9 @@ class DistilArguments:
         default_factory=list, metadata={"help": "mel, chroma, timbre, MUQ_FOLDER@LAYER or FILE.py:CLASS@LAYER, one or several"}
     )
     teacher_weights: list[float] = field(default_factory=list, metadata={"help": "of each teacher in the loss; default: 1"})
-    whiten: bool = field(
-        default=False,
-        metadata={"help": "learn the latents' principal components, all as important: fine structure beside loudness"},
+    whiten: list[str] = field(
+        default_factory=list,
+        metadata={"help": "teachers whose principal components are learned, all as important: fine structure beside loudness"},
     )
     layers: list[int] = field(default_factory=list, metadata={"help": "hidden states that learn, 0 = front end; default: all"})
     latents: str | None = field(

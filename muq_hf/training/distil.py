@@ -136,6 +136,8 @@ class DistillationStage(MuQStage):
         weights = stage.teacher_weights or [1.0] * len(stage.teachers)
         if len(weights) != len(stage.teachers):
             raise ValueError(f"`teacher_weights` has {len(weights)} numbers for {len(stage.teachers)} teachers.")
+        if not set(stage.whiten) <= set(stage.teachers):
+            raise ValueError(f"`whiten` names teachers of the list {stage.teachers}; got {stage.whiten}.")
         if stage.start is None:
             muq = MuQModel(self.muq_config())
         else:
@@ -143,9 +145,10 @@ class DistillationStage(MuQStage):
             muq = MuQModel.from_pretrained(stage.start, dtype=torch.float32)
         self.teachers = [load_teacher(spec) for spec in stage.teachers]
         _, eval_tracks = self.run_folder.tracks(self._find_tracks)
+        whiten = [spec in stage.whiten for spec in stage.teachers]
         folder = self.run_folder.path / "latents" if stage.latents is None else stage.latents
         with self.training.main_process_first(local=False, desc="store the latents"):
-            self.stored = store_latents(self.teachers, [*train_tracks, *eval_tracks], folder, stage.whiten)
+            self.stored = store_latents(self.teachers, [*train_tracks, *eval_tracks], folder, whiten)
         last = muq.config.num_hidden_layers
         layers = sorted({layer % (last + 1) for layer in stage.layers or range(last + 1)})
         model = DistillationModel(muq, layers, self.stored.widths, weights, keep_statistics=stage.start is not None)

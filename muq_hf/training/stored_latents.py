@@ -97,19 +97,20 @@ class StoredLatents:
 
 
 def store_latents(
-    teachers: Sequence[LatentTeacher], tracks: Sequence[Track], folder: Path, whiten: bool = False
+    teachers: Sequence[LatentTeacher], tracks: Sequence[Track], folder: Path, whiten: Sequence[bool] | None = None
 ) -> StoredLatents:
     """Compute and store the latents of `tracks` under `folder`, a folder for each teacher.
 
-    whiten: read them in their principal axes, each of variance 1 (they are stored alike either way). What an earlier, cut-off
-    call stored is kept. Raises ValueError where it was stored by a teacher of another fingerprint.
+    whiten: for each teacher, whether its latents are read in their principal axes (they are stored alike either way); default:
+    none are. What an earlier, cut-off call stored is kept. Raises ValueError where it was stored by a teacher of another
+    fingerprint.
     """
     stored = []
-    for teacher in teachers:
+    for teacher, in_axes in zip(teachers, whiten or [False] * len(teachers), strict=True):
         place = folder / re.sub(r"[^\w.-]+", "_", teacher.name).strip("_")
         place.mkdir(parents=True, exist_ok=True)
         _bind(place / META, teacher)
-        latents = TeacherLatents(place, teacher.width, whiten)
+        latents = TeacherLatents(place, teacher.width, in_axes)
         waiting = [track for track in tracks if key_of(track) not in latents.rows]
         for track in tqdm(waiting, desc=f"latents of {teacher.name}", unit="track", dynamic_ncols=True, disable=not waiting):
             with contextlib.suppress(AudioError):  # the crops of this track report it

@@ -104,7 +104,7 @@ def test_whitened_latents_are_those_of_a_principal_component_analysis(music, tmp
     """scikit-learn's, up to the sign of an axis; of its components the first that hold 99 % of the variance."""
     tracks, _ = find_tracks(music)
     plain = store_latents([ChromaTeacher()], tracks, tmp_path)
-    whitened = store_latents([ChromaTeacher()], tracks, tmp_path, whiten=True)
+    whitened = store_latents([ChromaTeacher()], tracks, tmp_path, whiten=[True])
     frames = [(track, plain.num_frames(track)) for track in tracks]
     standard, ours = (np.concatenate([s.of_clip(t, 0, n)["latents"] for t, n in frames]) for s in (plain, whitened))
     theirs = PCA(n_components=0.99, svd_solver="full", whiten=True).fit_transform(standard)
@@ -152,6 +152,12 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(music, run,
     final = train("distil", SHORT, folder | {"resume": True})
     unbroken, resumed = (MuQModel.from_pretrained(path).state_dict() for path in (run, final))
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_whitened_teachers_are_some_of_the_teachers(music, tmp_path):
+    wrong = {**CONFIG, "channel": "mix", "distil": {"model": MODEL, "teachers": ["chroma"], "whiten": ["mel"]}}
+    with pytest.raises(ValueError, match="`whiten` names teachers of the list"):
+        train("distil", wrong, {"data": str(music), "output_dir": str(tmp_path / "run")})
 
 
 def test_teacher_of_a_muq_needs_a_layer_that_exists(micro_folder):
