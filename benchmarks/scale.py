@@ -7,6 +7,7 @@ muq-tiny, and compares the rows with those of a run in one process. Prints a lin
 """
 
 import argparse
+import atexit
 import json
 import os
 import signal
@@ -72,6 +73,7 @@ class ObjectStore:
         }
         command = [sys.executable, "-c", "from moto.server import main; main()", "-p", str(port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        atexit.register(self.process.kill)
         endpoint = os.environ["AWS_ENDPOINT_URL"]
         self.files = pyarrow.fs.S3FileSystem(endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True)
         deadline = time.monotonic() + 60
