@@ -30,6 +30,7 @@ from muq_hf.training.chain import train
 
 ARMS = {
     "frozen, mean, linear": {},
+    "frozen, mean+std, linear": {"pool": "mean+std"},
     "frozen, attention, two layers": {"pool": "attention", "head_layers": 2},
     "LoRA, attention, two layers": {"tune": "lora", "pool": "attention", "head_layers": 2},
     "full, mean, linear": {"tune": "full"},
