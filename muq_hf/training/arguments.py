@@ -162,6 +162,9 @@ class DistilArguments:
     )
     ridge_clips: int = field(default=256, metadata={"help": "clips that the heads are first fitted on by ridge regression"})
     gain_db: float = field(default=0.0, metadata={"help": "each clip is made louder or softer by up to this (dB)"})
+    low_pass_share: float = field(
+        default=0.0, metadata={"help": "share of the clips that lose what lies above a random 4 to 12 kHz, as low bitrates do"}
+    )
 
     def __post_init__(self):
         self.model = _as_dict(self.model)

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..models.modeling_muq import MuQModel
 from .clips import evenly_spread
-from .latent_teachers import load_teacher
+from .latent_teachers import SAMPLING_RATE, load_teacher
 from .muq import MuQStage
 from .stored_latents import StoredLatents, store_latents
 from .teacher import require_model_type
@@ -19,6 +19,7 @@ from .trainer import StageTrainer
 
 RIDGE = 1e-2  # times the mean square of the hidden states
 RIDGE_BATCH = 8  # clips
+LOWEST_CUTOFF = 4000.0  # Hz
 
 
 class DistillationModel(nn.Module):
@@ -93,13 +94,16 @@ class DistillationModel(nn.Module):
 class DistillationTrainer(StageTrainer):
     """Logs R² for every teacher: the share of its variance that the best layer explains."""
 
-    def __init__(self, *args, names: list[str], gain_db: float, **kwargs):
+    def __init__(self, *args, names: list[str], gain_db: float, low_pass_share: float, **kwargs):
         super().__init__(*args, **kwargs)
-        self.names, self.gain_db = names, gain_db
+        self.names, self.gain_db, self.low_pass_share = names, gain_db, low_pass_share
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training and self.gain_db:
-            inputs = {**inputs, "input_values": self._with_gain(inputs["input_values"])}
+            inputs = {**inputs, "input_values": with_random_gain(inputs["input_values"], self.gain_db)}
+        if model.training and self.low_pass_share:
+            is_chosen = torch.rand(len(inputs["input_values"]), device=inputs["input_values"].device) < self.low_pass_share
+            inputs = {**inputs, "input_values": randomly_low_passed(inputs["input_values"], is_chosen)}
         outputs = model(**inputs)
         self.sums[model.training].add(error=outputs["error"], steps=torch.ones((), device=outputs["error"].device))
         loss = outputs["loss"]
@@ -107,13 +111,26 @@ class DistillationTrainer(StageTrainer):
             loss = loss / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
-    def _with_gain(self, waves: torch.Tensor) -> torch.Tensor:
-        gains = self.gain_db * (2 * torch.rand(len(waves), 1, device=waves.device) - 1)
-        return waves * 10 ** (gains / 20)
-
     def metrics_from(self, sums):
         explained = 1 - sums["error"] / sums["steps"]
         return {f"r2/{name}": value.item() for name, value in zip(self.names, explained, strict=True)}
+
+
+def with_random_gain(waves: torch.Tensor, most_db: float) -> torch.Tensor:
+    """[B, S] → each clip louder or softer by up to `most_db`."""
+    gains = most_db * (2 * torch.rand(len(waves), 1, device=waves.device) - 1)
+    return waves * 10 ** (gains / 20)
+
+
+def randomly_low_passed(waves: torch.Tensor, is_chosen: torch.Tensor) -> torch.Tensor:
+    """[B, S] at 24 kHz, is_chosen [B] → nothing above a random frequency from 4 to 12 kHz in the chosen clips.
+
+    Coders of low bitrates cut music off like that. The student still learns what the teachers heard in the whole band.
+    """
+    cutoffs = LOWEST_CUTOFF * (SAMPLING_RATE / 2 / LOWEST_CUTOFF) ** torch.rand(len(waves), 1, device=waves.device)
+    frequencies = torch.fft.rfftfreq(waves.shape[1], 1 / SAMPLING_RATE, device=waves.device)
+    is_kept = (frequencies <= cutoffs) | ~is_chosen[:, None]
+    return torch.fft.irfft(torch.fft.rfft(waves) * is_kept, n=waves.shape[1])
 
 
 class DistillationStage(MuQStage):
@@ -159,7 +176,8 @@ class DistillationStage(MuQStage):
         return None  # the teachers' latents are of unmasked music
 
     def trainer_arguments(self):
-        return {"names": self.stored.names, "gain_db": self.settings.stage.gain_db}
+        stage = self.settings.stage
+        return {"names": self.stored.names, "gain_db": stage.gain_db, "low_pass_share": stage.low_pass_share}
 
     def earlier_models(self):
         folders = [teacher.name.rpartition("@")[0] for teacher in self.teachers if hasattr(teacher, "model")]

@@ -38,6 +38,7 @@ FIXED_SETTINGS = (
     "whiten",
     "layers",
     "gain_db",
+    "low_pass_share",
     "layer",
     "start",
     "music_encoder",

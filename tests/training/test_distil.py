@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.signal import welch
 from sklearn.decomposition import PCA
 from training_runs import CONFIG, MODEL, RATE, write_music
 
 from muq_hf import MuQModel
 from muq_hf.audio import load_audio
 from muq_hf.training.chain import train
+from muq_hf.training.distil import randomly_low_passed
 from muq_hf.training.latent_teachers import LOWEST_NOTE, NUM_NOTES, ChromaTeacher, MuQTeacher, TimbreTeacher, load_teacher
 from muq_hf.training.stored_latents import META, store_latents
 from muq_hf.training.tracks import find_tracks
@@ -152,6 +154,18 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(music, run,
     final = train("distil", SHORT, folder | {"resume": True})
     unbroken, resumed = (MuQModel.from_pretrained(path).state_dict() for path in (run, final))
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_chosen_clips_lose_what_lies_above_their_cutoff_and_others_nothing():
+    """By SciPy's spectrum: white noise keeps its density below 4 kHz, and of the chosen clip nothing is left at the top."""
+    torch.manual_seed(1)
+    waves = torch.randn(2, 5 * RATE)
+    passed = randomly_low_passed(waves, torch.tensor([True, False]))
+    frequencies, before = welch(waves.numpy(), RATE, nperseg=1024)
+    after = welch(passed.numpy(), RATE, nperseg=1024)[1]
+    np.testing.assert_allclose(after[:, frequencies < 3900], before[:, frequencies < 3900], rtol=1e-2)
+    assert after[0, -5:].max() < 1e-3 * before[0].mean()
+    torch.testing.assert_close(passed[1], waves[1], atol=1e-5, rtol=0)
 
 
 def test_whitened_teachers_are_some_of_the_teachers(music, tmp_path):
