@@ -2,8 +2,8 @@
 
 import re
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated
 
 import typer
@@ -19,6 +19,22 @@ muq-hf compare generated/ --reference real/ --save-reference real-tables/
 muq-hf compare generated/ --reference real-tables/ --prompts prompts.jsonl
 """
 SETS, SCORING = "Models and clips", "Scores"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How music becomes vectors, by which models, and where that is computed."""
+
+    models: list[str] | None
+    layers: list[int]
+    clip_seconds: float | None
+    row_seconds: float | None
+    equalise: bool
+    cache: Path
+    device: str
+    trust_remote_code: bool
+    workers: int
+    progress: bool
 
 
 def run(
@@ -86,10 +102,20 @@ def run(
     from ..evaluation.comparison import Choices, compare_sets
     from ..evaluation.comparison_page import write_comparison
 
-    arguments = SimpleNamespace(**locals())
-    arguments.cache = cache or output / "features"
+    embedding = Embedding(
+        models=model,
+        layers=layer,
+        clip_seconds=clip_seconds,
+        row_seconds=row_seconds,
+        equalise=equalise,
+        cache=cache or output / "features",
+        device=device,
+        trust_remote_code=trust_remote_code,
+        workers=workers,
+        progress=not quiet,
+    )
     tell = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr))
-    sides = _sides(arguments, tell)
+    sides = _from_tables(generated, reference, embedding) or _from_audio(generated, reference, embedding, save_reference, tell)
     results = []
     for one, other in sides:
         results += compare_sets(one, other, Choices(neighbours, resamples, seed), tell)
@@ -97,7 +123,7 @@ def run(
         "title": f"{generated.name}" + (f" compared with {reference.name}" if reference else ""),
         "notes": _notes(sides),
         "results": results,
-        "adherence": _adherence(arguments, sides, tell) if prompts else None,
+        "adherence": _adherence(prompts, text_model, device, sides[0][0].clips, tell) if prompts else None,
     }
     files = write_comparison(report, sides, output)
     _print_report(report)
@@ -108,16 +134,14 @@ def run(
     return DONE_WITH_FAILURES if failures else DONE
 
 
-def _sides(arguments, tell) -> list:
-    """(generated, reference or None) of each model."""
+def _from_tables(generated: Path, reference: Path | None, embedding: Embedding) -> list:
+    """(generated, reference or None) of each model, where a side is a table; none where both are audio."""
     from ..evaluation.music_sets import read_table, table_settings, tables_in
 
-    reference_tables = tables_in(arguments.reference) if arguments.reference else []
-    generated_tables = tables_in(arguments.generated)
-    if generated_tables and arguments.reference and not reference_tables:
-        raise ValueError(
-            f"{arguments.generated} is a table and {arguments.reference} is audio: give the reference as a table too."
-        )
+    reference_tables = tables_in(reference) if reference else []
+    generated_tables = tables_in(generated)
+    if generated_tables and reference and not reference_tables:
+        raise ValueError(f"{generated} is a table and {reference} is audio: give the reference as a table too.")
     if generated_tables:
         own = [read_table(table) for table in generated_tables]
         others = [read_table(table) for table in reference_tables]
@@ -127,106 +151,114 @@ def _sides(arguments, tell) -> list:
     sides = []
     for table in reference_tables:
         settings = table_settings(table)
-        if arguments.model and settings["model"] not in arguments.model and settings.get("spec") not in arguments.model:
+        if embedding.models and settings["model"] not in embedding.models and settings.get("spec") not in embedding.models:
             continue
-        own = _like_embed(arguments, settings) if "weights" in settings else _like_saved(arguments, settings, table)
-        sides.append((own, read_table(table)))
+        embed = _like_embed if "weights" in settings else _like_saved
+        sides.append((embed(generated, settings, embedding), read_table(table)))
     if reference_tables and not sides:
-        raise ValueError(f"no table in {arguments.reference} is of {' or '.join(arguments.model)}.")
-    return sides or _from_audio(arguments, tell)
+        raise ValueError(f"no table in {reference} is of {' or '.join(embedding.models)}.")
+    return sides
 
 
-def _from_audio(arguments, tell) -> list:
+def _from_audio(generated: Path, reference: Path | None, embedding: Embedding, save_reference: Path | None, tell) -> list:
     """Both sides embedded by every model that was named."""
     from ..checkpoints import MUQ_TINY, model_or_default, short_name
     from ..evaluation.music_sets import write_table
 
     sides = []
-    for spec in arguments.model or [model_or_default(None, MUQ_TINY)]:
-        encoder = _encoder(arguments, spec)
-        sources = [arguments.generated] + ([arguments.reference] if arguments.reference else [])
-        pair = [
-            _embedded(arguments, source, encoder, arguments.layer, arguments.row_seconds, arguments.equalise)
-            for source in sources
-        ]
-        sides.append((pair[0], pair[1] if len(pair) > 1 else None))
-        if arguments.save_reference:
+    for spec in embedding.models or [model_or_default(None, MUQ_TINY)]:
+        encoder = _encoder(spec, embedding)
+        own = _embedded(generated, encoder, embedding)
+        other = _embedded(reference, encoder, embedding) if reference else None
+        sides.append((own, other))
+        if save_reference:
             settings = {
-                "layers": arguments.layer,
-                "clip_seconds": arguments.clip_seconds,
-                "row_seconds": arguments.row_seconds,
-                "equalised": arguments.equalise,
+                "layers": embedding.layers,
+                "clip_seconds": embedding.clip_seconds,
+                "row_seconds": embedding.row_seconds,
+                "equalised": embedding.equalise,
             }
             name = re.sub(r"[^\w.-]+", "-", short_name(spec)).strip("-")
-            tell(f"written: {write_table(pair[1], arguments.save_reference / f'{name}.parquet', spec, settings)}")
+            tell(f"written: {write_table(other, save_reference / f'{name}.parquet', spec, settings)}")
     return sides
 
 
-def _like_saved(arguments, settings: dict, table: Path):
+def _like_saved(generated: Path, settings: dict, embedding: Embedding):
     """The generated music, embedded as a table of --save-reference was."""
     from ..checkpoints import relocate_own_weights
 
-    encoder = _encoder(arguments, relocate_own_weights(settings["spec"]))
-    arguments.clip_seconds = arguments.clip_seconds or settings["clip_seconds"]
-    return _embedded(arguments, arguments.generated, encoder, settings["layers"], settings["row_seconds"], settings["equalised"])
+    as_saved = replace(
+        embedding,
+        layers=settings["layers"],
+        clip_seconds=embedding.clip_seconds or settings["clip_seconds"],
+        row_seconds=settings["row_seconds"],
+        equalise=settings["equalised"],
+    )
+    return _embedded(generated, _encoder(relocate_own_weights(settings["spec"]), embedding), as_saved)
 
 
-def _like_embed(arguments, settings: dict):
+def _like_embed(generated: Path, settings: dict, embedding: Embedding):
     """The generated music, embedded by `muq-hf embed` as the reference's table was."""
     from ..checkpoints import relocate_own_weights
     from ..evaluation.music_sets import read_table
     from ..inference.embedding import embed_files
 
-    table = arguments.cache / f"generated-{settings['fingerprint']}.parquet"
+    table = embedding.cache / f"generated-{settings['fingerprint']}.parquet"
     is_joint = settings["pool"] == "joint"
     options = {} if is_joint else {"layer": settings["layers"], "pool": settings["pool"]}
     embed_files(
-        [arguments.generated],
+        [generated],
         relocate_own_weights(settings["model"]),
         table,
         chunk_length_s=settings["chunk_length_s"],
         window_length_s=settings["window_length_s"],
         stride_length_s=settings["stride_length_s"],
-        device=arguments.device,
+        device=embedding.device,
         dtype=settings["dtype"],
         overwrite=True,
-        progress=not arguments.quiet,
+        progress=embedding.progress,
         **options,
     )
     return read_table(table)
 
 
-def _encoder(arguments, spec: str):
+def _encoder(spec: str, embedding: Embedding):
     from ..devices import resolve_device
     from ..evaluation.models import load_encoder
 
-    return load_encoder(spec, str(resolve_device(arguments.device)), arguments.trust_remote_code)
+    return load_encoder(spec, str(resolve_device(embedding.device)), embedding.trust_remote_code)
 
 
-def _embedded(arguments, source: Path, encoder, layers, row_seconds, equalised):
-    from dataclasses import replace
-
+def _embedded(source: Path, encoder, embedding: Embedding):
     from ..evaluation.music_sets import embed_clips, find_clips
 
-    clips, failures = find_clips(source, arguments.clip_seconds)
+    clips, failures = find_clips(source, embedding.clip_seconds)
     music = embed_clips(
-        str(source), clips, encoder, layers, arguments.cache, row_seconds, equalised, arguments.workers, not arguments.quiet
+        str(source),
+        clips,
+        encoder,
+        embedding.layers,
+        embedding.cache,
+        embedding.row_seconds,
+        embedding.equalise,
+        embedding.workers,
+        embedding.progress,
     )
     return replace(music, failures=(*failures, *music.failures))
 
 
-def _adherence(arguments, sides, tell) -> dict:
+def _adherence(prompts: Path, text_model: str | None, device: str, clips, tell) -> dict:
     from ..checkpoints import MUQ_MULAN_TINY, model_or_default, short_name
     from ..devices import resolve_device
     from ..evaluation.adherence import read_prompts, text_adherence
     from ..evaluation.text_tagging import load_joint
 
-    prompts = read_prompts(arguments.prompts)
-    name = model_or_default(arguments.text_model, MUQ_MULAN_TINY)
+    texts = read_prompts(prompts)
+    name = model_or_default(text_model, MUQ_MULAN_TINY)
     tell(f"text adherence: {short_name(name)}")
     model, processor = load_joint(name)
-    model = model.to(resolve_device(arguments.device)).eval()
-    return text_adherence(model, processor, sides[0][0].clips, prompts, short_name(name))
+    model = model.to(resolve_device(device)).eval()
+    return text_adherence(model, processor, clips, texts, short_name(name))
 
 
 def _notes(sides) -> list[str]:

@@ -1,6 +1,5 @@
 """Which file is embedded in which shard: a table of a million rows in a few seconds, and what a later run changes in it."""
 
-import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,7 +47,10 @@ class ShardPlan:
     def __init__(self, table: pa.Table):
         self.table = table
         shards = self.table["shard"].to_numpy()
-        self.numbers, self._firsts = np.unique(shards, return_index=True)
+        is_first = np.ones(len(shards), bool)
+        np.not_equal(shards[1:], shards[:-1], out=is_first[1:])
+        self._firsts = np.flatnonzero(is_first)
+        self.numbers = shards[self._firsts]
         self._ends = np.append(self._firsts[1:], len(shards))
 
     @classmethod
@@ -65,9 +67,8 @@ class ShardPlan:
         return cls(pq.read_table(folder.open(PLAN_NAME), schema=PLAN_SCHEMA))
 
     def save(self, folder: Folder) -> None:
-        buffer = io.BytesIO()
-        pq.write_table(self.table, buffer, row_group_size=ROWS_PER_GROUP, compression="zstd", use_dictionary=["shard"])
-        folder.write(PLAN_NAME, buffer.getvalue())
+        options = {"row_group_size": ROWS_PER_GROUP, "compression": "zstd", "use_dictionary": ["shard"]}
+        folder.write_by(PLAN_NAME, lambda file: pq.write_table(self.table, file, **options))
 
     def __len__(self) -> int:
         """Files in all shards."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 
 logger = logging.getLogger(__name__)
@@ -155,15 +155,19 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that it is whole or what it was before, whenever this is cut off."""
+        self.write_by(name, lambda file: file.write(content))
+
+    def write_by(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        """The same for a content that `write` puts into the open file; it is called again when a store did not answer."""
         if self.is_remote:
-            patiently(lambda: self._put(self._key(name), content), self.place(name))
+            patiently(lambda: self._put(self._key(name), write), self.place(name))
             return
         path = Path(self._root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
         try:
             with open(temporary, "wb") as file:
-                file.write(content)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -208,9 +212,9 @@ class Folder:
     def _key(self, name: str) -> str:
         return posixpath.join(self._root, name)
 
-    def _put(self, key: str, content: bytes) -> None:
+    def _put(self, key: str, write: Callable[[IO[bytes]], object]) -> None:
         with self._store.open_output_stream(key) as file:
-            file.write(content)
+            write(file)
 
 
 def file_system(address: str):

@@ -67,6 +67,16 @@ def test_words_then_the_first_hit_plays(page):
     page.wait_for_selector("#now-wave svg")
 
 
+def test_local_without_the_exported_files_says_what_is_missing_and_asks_the_server(server, browser):
+    page = browser.new_page()
+    page.goto(f"{server.address}?local")
+    page.wait_for_selector("body[data-ready=whole]")
+    assert '?local needs the files of "muq-hf export space --static"' in page.locator("#toast").text_content()
+    search(page, "heavy metal guitars")
+    assert first_title(page).startswith("metal")
+    page.close()
+
+
 def test_a_song_is_found_by_keyboard_alone(page):
     page.keyboard.press("/")
     page.keyboard.type("baroque orchestra")

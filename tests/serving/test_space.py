@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx2
 import numpy as np
@@ -19,6 +20,7 @@ from checks import EXAMPLE_AUDIO
 from odd_texts import odd_texts
 from served_page import open_browser, serious_findings, wait_until, watched_page
 
+import muq_hf
 from muq_hf import cli
 from muq_hf.audio import load_audio
 from muq_hf.checkpoints import MUQ_MULAN_TINY
@@ -31,6 +33,7 @@ from muq_hf.serving.song_table import read_settings_of
 from muq_hf.serving.space import write_space
 
 
+PAGE = Path(muq_hf.__file__).parent / "serving" / "page.html"
 CREDITS = read_credits(EXAMPLE_AUDIO / "attribution.jsonl")
 
 
@@ -106,23 +109,30 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def static_page(table, tmp_path_factory):
-    """→ a page of the exported files, without a server of ours, and what it wrote to its console."""
+def static_space(table, tmp_path_factory):
+    """→ the exported files, and their address at a server that only hands them out."""
     folder = tmp_path_factory.mktemp("static") / "space"
     credits = EXAMPLE_AUDIO / "attribution.jsonl"
     assert cli.main(["export", "space", str(table), str(folder), "--static", "--title", "Clips", "--credits", str(credits)]) == 0
     assert front_matter(folder)["sdk"] == "static"
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def static_page(static_space):
+    """A page of the exported files, without a server of ours, which must write no error to its console."""
+    folder, address = static_space
     with open_browser(viewport={"width": 1280, "height": 800}) as context:
         page, errors = watched_page(context)
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.goto(address)
         page.wait_for_selector("body[data-ready=whole]")
         about = json.loads((folder / "collection.json").read_text("utf-8"))
         page.evaluate("async (about) => { window.model = (await import('./local.js')).openModel(about); }", about)
         yield page
         assert errors == []
-    server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +251,22 @@ def test_words_a_file_and_the_first_hit_work_without_a_server(static_page, tmp_p
     page.wait_for_selector("#song .short")
     assert "Brandenburg Concerto No. 2" in page.locator("#song").inner_text()
     assert serious_findings(page, tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_page_that_the_server_sends_needs_no_server_with_local_in_its_address(static_space, static_page):
+    folder, address = static_space
+    page, errors = watched_page(static_page.context)
+    (folder / "page.html").write_text(PAGE.read_text("utf-8"), "utf-8")
+    page.goto(f"{address}page.html?local")
+    page.wait_for_selector("body[data-ready=whole]")
+    page.fill("#query", "heavy metal guitars")
+    wait_until(
+        page, "document.querySelector('#hits .match') && document.getElementById('hits').getAttribute('aria-busy') === 'false'"
+    )
+    assert page.locator("#hits .title").first.text_content().startswith("metal")
+    page.close()
+    assert errors == []
 
 
 def test_mean_of_parts_weighs_them_by_length():
