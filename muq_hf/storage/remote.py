@@ -155,12 +155,25 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that it is whole or what it was before, whenever this is cut off."""
-        self.write_by(name, lambda file: file.write(content))
+        if self.is_remote:
+            patiently(lambda: self._put(self._key(name), lambda file: file.write(content)), self.place(name))
+        else:
+            self.write_by(name, lambda file: file.write(content))
 
     def write_by(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
-        """The same for a content that `write` puts into the open file; it is called again when a store did not answer."""
+        """The same for a content that `write` puts into the open file piece by piece.
+
+        `write` is called again when a store did not answer. A store keeps also what was cut off, so that goes under another name.
+        """
         if self.is_remote:
-            patiently(lambda: self._put(self._key(name), write), self.place(name))
+            key = self._key(name)
+            temporary = f"{key}.{socket.gethostname()}-{os.getpid()}{TEMPORARY_SUFFIX}"
+
+            def put() -> None:
+                self._put(temporary, write)
+                self._store.move(temporary, key)
+
+            patiently(put, self.place(name))
             return
         path = Path(self._root, name)
         path.parent.mkdir(parents=True, exist_ok=True)

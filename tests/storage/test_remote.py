@@ -1,6 +1,7 @@
 """Storage that does not answer is waited for; one that refuses is an error at once; writes on a disk are whole or not there."""
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from muq_hf.inference.decoding_worker import OUTAGE, FileFailure
 from muq_hf.inference.encode_loop import encode_files
@@ -61,6 +62,22 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
     with pytest.raises(OSError, match="No space"):
         folder.write("a/b", b"new")
     assert folder.read("a/b") == b"old" and folder.names("a") == ["a/b"]
+
+
+def test_a_file_written_in_pieces_to_a_store_is_whole_or_what_it_was_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "file_system", lambda address: (LocalFileSystem(), str(tmp_path)))
+
+    def cut_off(file) -> None:
+        file.write(b"ne")
+        raise KeyboardInterrupt
+
+    folder = Folder("s3://bucket")
+    folder.write_by("plan", lambda file: file.write(b"old"))
+    with pytest.raises(KeyboardInterrupt):
+        folder.write_by("plan", cut_off)
+    assert folder.read("plan") == b"old"
+    folder.sweep()
+    assert folder.names() == ["plan"]
 
 
 def test_versions_tell_changes_of_local_files_only(tmp_path):

@@ -90,7 +90,8 @@ def test_overfits_two_clips_of_music(tmp_path, goldens):
     model = MuQForPreTraining(config).train()
     waves = torch.stack([wave_of(goldens, 50_011)[0, s : s + 28_800] for s in (0, 20_000)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=260)  # a constant rate ends on a slope by chance
+    # With a constant rate it ends on a slope by chance.
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=260)
     generator = torch.Generator().manual_seed(0)
     accuracies = []
     for _ in range(260):
