@@ -201,13 +201,18 @@ def node_killed(bench: Bench) -> str:
     return f"exit 0 after {seconds:.0f} s ({bench.seconds_alone:.0f} s in one process); {bench.check_rows('node')}"
 
 
-def driver_killed(bench: Bench) -> str:
-    process = bench.start("driver")
-    bench.wait_for(lambda: bench.store.fragments("driver"), process)
+def begin_and_kill(bench: Bench, name: str) -> dict:
+    """Kill a driver after its first shard → the fragments that are there when its workers have ended."""
+    process = bench.start(name)
+    bench.wait_for(lambda: bench.store.fragments(name), process)
     process.kill()
     process.wait()
     time.sleep(5)
-    before = bench.store.fragments("driver")
+    return bench.store.fragments(name)
+
+
+def driver_killed(bench: Bench) -> str:
+    before = begin_and_kill(bench, "driver")
     seconds, code, text = bench.finish(bench.start("driver", "--resume"))
     assert code == 0, text[-2000:]
     after = bench.store.fragments("driver")
@@ -218,12 +223,7 @@ def driver_killed(bench: Bench) -> str:
 
 
 def finished_by_the_loop(bench: Bench) -> str:
-    process = bench.start("loop")
-    bench.wait_for(lambda: bench.store.fragments("loop"), process)
-    process.kill()
-    process.wait()
-    time.sleep(5)
-    before = bench.store.fragments("loop")
+    before = begin_and_kill(bench, "loop")
     _, code, text = bench.finish(bench.start("loop", "--resume", engine="local"))
     assert code == 0, text[-2000:]
     return (

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..models.modeling_muq import MuQModel
 from .clips import evenly_spread
-from .latent_teachers import SAMPLING_RATE, load_teacher
+from .latent_teachers import SAMPLING_RATE, load_teacher, models_behind, origins
 from .muq import MuQStage
 from .stored_latents import StoredLatents, store_latents
 from .teacher import require_model_type
@@ -141,8 +141,7 @@ class DistillationStage(MuQStage):
 
     @property
     def description(self) -> str:
-        origins = ", ".join(f"{teacher.name} ({teacher.licence})" for teacher in self.teachers)
-        return f"A MuQ: music → 25 frames a second, distilled from {origins}."
+        return f"A MuQ: music → 25 frames a second, distilled from {origins(self.teachers)}."
 
     def build_model(self, train_tracks):
         stage = self.settings.stage
@@ -180,5 +179,4 @@ class DistillationStage(MuQStage):
         return {"names": self.stored.names, "gain_db": stage.gain_db, "low_pass_share": stage.low_pass_share}
 
     def earlier_models(self):
-        folders = [teacher.name.rpartition("@")[0] for teacher in self.teachers if hasattr(teacher, "model")]
-        return folders + ([] if self.settings.stage.start is None else [self.settings.stage.start])
+        return models_behind(self.teachers) + ([] if self.settings.stage.start is None else [self.settings.stage.start])

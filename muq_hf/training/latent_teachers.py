@@ -9,6 +9,7 @@ A specification is one of
     FILE.py:CLASS@LAYER          a layer of an encoder of one's own, as `muq-hf probe` takes it (research/peers/musicnn.py)
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -189,3 +190,13 @@ def load_teacher(spec: str) -> LatentTeacher:
         return MuQTeacher(model, int(layer))
     except OSError as error:
         raise ValueError(f"the teacher {model} is no model folder or id ({error}).") from error
+
+
+def origins(teachers: Sequence[LatentTeacher]) -> str:
+    """Names and licences, for the card of the student."""
+    return ", ".join(f"{teacher.name} ({teacher.licence})" for teacher in teachers)
+
+
+def models_behind(teachers: Sequence[LatentTeacher]) -> list[str]:
+    """Folders or ids of the MuQs among them: their training music is the student's too."""
+    return [teacher.name.rpartition("@")[0] for teacher in teachers if isinstance(teacher, MuQTeacher)]

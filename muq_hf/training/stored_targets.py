@@ -60,17 +60,22 @@ def store_targets(teacher, tracks: list[Track], folder: Path, window_seconds: fl
         "spectrogram": config.spectrogram_settings,
         "teacher": [str(path) for path in teacher.folders],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    if is_stored_targets(folder):
-        check_fingerprint(folder, meta["fingerprint"])
-    else:
-        write_json(folder / META, meta)
-    stored = StoredTargets(folder)
+    stored = open_targets(folder, meta)
     for track in tracks:
         if key_of(track) not in stored.rows:
             with contextlib.suppress(AudioError):  # the crops of this track report it
                 stored.rows.add([key_of(track)], [np.concatenate(list(_track_tokens(teacher, track, window)))])  # [N, K]
     return stored
+
+
+def open_targets(folder: Path, meta: dict) -> StoredTargets:
+    """Begin the tokens that `meta` describes, or go on with those in `folder`. Raises ValueError if another teacher made them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_stored_targets(folder):
+        check_fingerprint(folder, meta["fingerprint"])
+    else:
+        write_json(folder / META, meta)
+    return StoredTargets(folder)
 
 
 def check_fingerprint(folder: Path, fingerprint: str) -> None:

@@ -12,13 +12,12 @@ from ..models.configuration_muq import SpectrogramConfig
 from ..models.mel_rvq_muq import MelRVQModel
 from ..models.modeling_muq import MuQForPreTraining
 from ..storage.fingerprint import fingerprint, weights_hash
-from ..storage.whole_files import write_json
 from .arguments import rvq_config
-from .latent_teachers import load_teacher
+from .latent_teachers import load_teacher, models_behind, origins
 from .mel_rvq import MelRVQStage
 from .muq import MuQStage
 from .stored_latents import StoredLatents, store_latents
-from .stored_targets import META, StoredTargets, check_fingerprint, is_stored_targets, key_of
+from .stored_targets import StoredTargets, key_of, open_targets
 
 
 class GroupRVQStage(MelRVQStage):
@@ -55,8 +54,7 @@ class GroupedMuQStage(MuQStage):
 
     @property
     def description(self) -> str:
-        origins = ", ".join(f"{teacher.name} ({teacher.licence})" for teacher in self.teachers)
-        return f"A MuQ: music → 25 frames a second, trained to predict tokens of the latents of {origins}."
+        return f"A MuQ: music → 25 frames a second, trained to predict tokens of the latents of {origins(self.teachers)}."
 
     def build_model(self, train_tracks):
         _, eval_tracks = self.run_folder.tracks(self._find_tracks)
@@ -73,7 +71,7 @@ class GroupedMuQStage(MuQStage):
         return {**super().trainer_arguments(), "codebook_weights": torch.tensor(weights)}
 
     def earlier_models(self):
-        return [teacher.name.rpartition("@")[0] for teacher in self.teachers if hasattr(teacher, "model")]
+        return models_behind(self.teachers)
 
 
 @torch.no_grad()
@@ -90,12 +88,7 @@ def store_tokens(
         "spectrogram": SpectrogramConfig().spectrogram_settings,
         "teacher": [teacher.name for teacher in teachers],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    if is_stored_targets(folder):
-        check_fingerprint(folder, meta["fingerprint"])
-    else:
-        write_json(folder / META, meta)
-    stored = StoredTargets(folder)
+    stored = open_targets(folder, meta)
     for track in tracks:
         num_frames = latents.num_frames(track)
         if num_frames and key_of(track) not in stored.rows:
